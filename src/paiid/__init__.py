@@ -1,0 +1,1 @@
+"""PaiiD backend."""

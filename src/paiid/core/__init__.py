@@ -1,0 +1,1 @@
+"""Machinery without business meaning: settings, database, clock, HTTP edge, logs."""

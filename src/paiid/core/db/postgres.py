@@ -1,0 +1,244 @@
+"""PostgreSQL: a small pool, transactions at READ COMMITTED, the order gate as an advisory lock."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from paiid.core.clock import Clock
+from paiid.core.db.api import (
+    OPERATION_BUDGET_S,
+    BatchFn,
+    CommitUnknown,
+    DatabaseUnavailable,
+    I,
+    Params,
+    R,
+    Row,
+    Tx,
+    UniqueViolation,
+)
+from paiid.core.db.statements import Statement, postgres_args
+from paiid.core.db.writer import Writer
+
+GATE_LOCK = 0x5061_6969_4454
+"""The advisory lock number of the order gate (contract K3)."""
+_NOW = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+_POOL_MAX = 12
+
+_UNAVAILABLE: tuple[type[BaseException], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    OSError,
+    TimeoutError,
+)
+
+_FAILURES: tuple[type[BaseException], ...] = (asyncpg.PostgresError, *_UNAVAILABLE)
+
+
+def _translate(error: BaseException) -> BaseException:
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return UniqueViolation(str(error.constraint_name or error))
+    if isinstance(error, _UNAVAILABLE):
+        return DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}")
+    return error
+
+
+class _PgTx:
+    dialect = "postgresql"
+    __slots__ = ("_connection", "_give_up_at")
+
+    def __init__(self, connection: Any, give_up_at: float) -> None:
+        self._connection = connection
+        self._give_up_at = give_up_at
+
+    def _left(self) -> float:
+        return max(0.01, self._give_up_at - asyncio.get_running_loop().time())
+
+    async def fetch(self, stmt: Statement, params: Params | None = None) -> Sequence[Row]:
+        compiled = stmt.postgres()
+        try:
+            rows: Sequence[Row] = await self._connection.fetch(
+                compiled.sql, *postgres_args(compiled, params or {}), timeout=self._left()
+            )
+            return rows
+        except _FAILURES as error:
+            raise _translate(error) from error
+
+    async def fetch_one(self, stmt: Statement, params: Params | None = None) -> Row | None:
+        rows = await self.fetch(stmt, params)
+        return rows[0] if rows else None
+
+    async def execute(self, stmt: Statement, params: Params | None = None) -> int:
+        compiled = stmt.postgres()
+        try:
+            status: str = await self._connection.execute(
+                compiled.sql, *postgres_args(compiled, params or {}), timeout=self._left()
+            )
+        except _FAILURES as error:
+            raise _translate(error) from error
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def execute_many(self, stmt: Statement, params: Sequence[Params]) -> None:
+        compiled = stmt.postgres()
+        try:
+            await self._connection.executemany(
+                compiled.sql, [postgres_args(compiled, one) for one in params], timeout=self._left()
+            )
+        except _FAILURES as error:
+            raise _translate(error) from error
+
+    async def _value(self, sql: str, *args: Any) -> int:
+        try:
+            row = await self._connection.fetchrow(sql, *args, timeout=self._left())
+        except _FAILURES as error:
+            raise _translate(error) from error
+        return int(row["now"])
+
+    async def now_us(self) -> int:
+        return await self._value(f"SELECT {_NOW} AS now")
+
+    async def pass_gate(self) -> int:
+        return await self._value(
+            f"SELECT pg_advisory_xact_lock_shared($1), {_NOW} AS now",
+            GATE_LOCK,
+        )
+
+    async def close_gate(self) -> int:
+        return await self._value(
+            f"SELECT pg_advisory_xact_lock($1), {_NOW} AS now",
+            GATE_LOCK,
+        )
+
+
+class PostgresDatabase:
+    """A database on a PostgreSQL server, shared by all replicas."""
+
+    dialect = "postgresql"
+
+    def __init__(self, dsn: str, clock: Clock) -> None:
+        self._dsn = dsn
+        self._clock = clock
+        self._pool: Any = None
+        self._opening = asyncio.Lock()
+        self._writer = Writer(self.begin)
+
+    async def start(self) -> None:
+        await self._open()
+
+    async def _open(self) -> Any:
+        async with self._opening:
+            if self._pool is None:
+                try:
+                    self._pool = await asyncpg.create_pool(
+                        self._dsn,
+                        min_size=1,
+                        max_size=_POOL_MAX,
+                        timeout=OPERATION_BUDGET_S,
+                        command_timeout=OPERATION_BUDGET_S,
+                        max_inactive_connection_lifetime=60,
+                        server_settings={
+                            "application_name": "paiid",
+                            "synchronous_commit": "on",
+                            "lock_timeout": str(int(OPERATION_BUDGET_S * 1000)),
+                            "idle_in_transaction_session_timeout": "5000",
+                            "timezone": "UTC",
+                        },
+                    )
+                except _FAILURES as error:
+                    raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}") from error
+            return self._pool
+
+    async def stop(self) -> None:
+        await self._writer.stop()
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            try:
+                async with asyncio.timeout(1.0):
+                    await pool.close()
+            except (TimeoutError, asyncpg.InterfaceError):
+                pool.terminate()
+
+    async def commit_with(self, fn: BatchFn[I, R], item: I) -> R:
+        return await self._writer.commit_with(fn, item)
+
+    async def ping(self) -> None:
+        async with self.read() as tx:
+            await tx.now_us()
+
+    @asynccontextmanager
+    async def _connection(self, give_up_at: float) -> AsyncIterator[Any]:
+        loop = asyncio.get_running_loop()
+        try:
+            pool = self._pool or await self._open()
+            connection = await pool.acquire(timeout=max(0.01, give_up_at - loop.time()))
+        except _FAILURES as error:
+            raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}") from error
+        try:
+            yield connection
+        except BaseException as error:
+            # After a database error or a cancellation the state of the session is not worth knowing: drop it,
+            # so that its locks go at once and nobody inherits an open transaction.
+            if isinstance(error, DatabaseUnavailable) or not isinstance(error, Exception):
+                connection.terminate()
+            raise
+        finally:
+            await asyncio.shield(_release(pool, connection))
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Tx]:
+        give_up_at = asyncio.get_running_loop().time() + OPERATION_BUDGET_S
+        async with self._connection(give_up_at) as connection:
+            yield _PgTx(connection, give_up_at)
+
+    @asynccontextmanager
+    async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
+        # `urgent` needs nothing here: a waiting exclusive gate already stops later shared ones.
+        give_up_at = asyncio.get_running_loop().time() + OPERATION_BUDGET_S
+        async with self._connection(give_up_at) as connection:
+            tx = _PgTx(connection, give_up_at)
+            try:
+                await connection.execute("BEGIN", timeout=OPERATION_BUDGET_S)
+            except _FAILURES as error:
+                raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}") from error
+            try:
+                yield tx
+            except DatabaseUnavailable:
+                raise
+            except Exception:
+                await _rollback(connection)
+                raise
+            try:
+                await connection.execute("COMMIT", timeout=tx._left())
+            except _UNAVAILABLE as error:
+                raise CommitUnknown(f"PostgreSQL: {type(error).__name__}") from error
+            except asyncpg.PostgresError as error:
+                # The server answered: the transaction is gone (deferred constraint, deadlock).
+                translated = _translate(error)
+                raise translated from error
+
+
+async def _rollback(connection: Any) -> None:
+    """Undo after an error that was not the connection's; the connection stays good."""
+    try:
+        await connection.execute("ROLLBACK", timeout=OPERATION_BUDGET_S)
+    except _FAILURES as error:
+        raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}") from error
+
+
+async def _release(pool: Any, connection: Any) -> None:
+    try:
+        await pool.release(connection, timeout=1.0)
+    except _FAILURES:
+        connection.terminate()

@@ -1,0 +1,335 @@
+"""SQLite: one writer connection on the event loop, commits and reads in threads.
+
+Statements of a write transaction take microseconds and run where they are called; only COMMIT waits for
+the disk, so only COMMIT goes to a thread, and the next group gathers meanwhile. WAL and synchronous=FULL:
+an acknowledged commit survives power loss. The connection never waits for a lock inside SQLite, which would
+stop the loop; it asks again until its budget is used up.
+"""
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from paiid.core.clock import Clock
+from paiid.core.db.api import (
+    OPERATION_BUDGET_S,
+    BatchFn,
+    CommitUnknown,
+    DatabaseUnavailable,
+    I,
+    Params,
+    R,
+    Row,
+    Tx,
+    UniqueViolation,
+)
+from paiid.core.db.statements import Statement, sqlite_args
+from paiid.core.db.writer import Writer
+
+_RETRY_S = 0.005
+_READERS = 2
+_DEFINITELY_NOT_WRITTEN = {"SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY"}
+
+
+def _translate(error: sqlite3.Error) -> Exception:
+    if isinstance(error, sqlite3.IntegrityError):
+        if "UNIQUE" in str(error) or "PRIMARY KEY" in str(error):
+            return UniqueViolation(str(error))
+        return error
+    if isinstance(error, (sqlite3.OperationalError, sqlite3.DatabaseError)) and not isinstance(
+        error, (sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)
+    ):
+        name = getattr(error, "sqlite_errorname", "")
+        if name == "SQLITE_ERROR":
+            return error
+        return DatabaseUnavailable(f"SQLite: {name or error}")
+    return error
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in WAL mode with full durability that never blocks on a lock."""
+    connection = sqlite3.connect(
+        path, timeout=0.0, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+    connection.row_factory = sqlite3.Row
+    # Several processes may open the file at once while its mode is being set: that alone may wait.
+    connection.execute("PRAGMA busy_timeout=1000")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA cache_size=-16000")
+    if read_only:
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("PRAGMA busy_timeout=1000")
+    else:
+        connection.execute("PRAGMA busy_timeout=0")
+    return connection
+
+
+class _WriteTx:
+    dialect = "sqlite"
+    __slots__ = ("_clock", "_connection")
+
+    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def _run(self, stmt: Statement, params: Params | None) -> sqlite3.Cursor:
+        compiled = stmt.sqlite()
+        try:
+            return self._connection.execute(compiled.sql, sqlite_args(compiled, params or {}))
+        except sqlite3.Error as error:
+            raise _translate(error) from error
+
+    async def fetch(self, stmt: Statement, params: Params | None = None) -> Sequence[Row]:
+        return self._run(stmt, params).fetchall()
+
+    async def fetch_one(self, stmt: Statement, params: Params | None = None) -> Row | None:
+        cursor = self._run(stmt, params)
+        row: Row | None = cursor.fetchone()
+        cursor.close()
+        return row
+
+    async def execute(self, stmt: Statement, params: Params | None = None) -> int:
+        return self._run(stmt, params).rowcount
+
+    async def execute_many(self, stmt: Statement, params: Sequence[Params]) -> None:
+        compiled = stmt.sqlite()
+        try:
+            self._connection.executemany(compiled.sql, [sqlite_args(compiled, one) for one in params])
+        except sqlite3.Error as error:
+            raise _translate(error) from error
+
+    async def now_us(self) -> int:
+        return self._clock.now_us()
+
+    async def pass_gate(self) -> int:
+        # There is one writer, and this is its transaction: it is the gate.
+        return self._clock.now_us()
+
+    async def close_gate(self) -> int:
+        return self._clock.now_us()
+
+
+class _ReadTx:
+    dialect = "sqlite"
+    __slots__ = ("_clock", "_connection", "_database", "_open")
+
+    def __init__(self, database: "SqliteDatabase", connection: sqlite3.Connection, clock: Clock) -> None:
+        self._database = database
+        self._connection = connection
+        self._clock = clock
+        self._open = False
+
+    def _fetch(self, sql: str, args: list[Any]) -> list[Row]:
+        try:
+            if not self._open:
+                self._connection.execute("BEGIN")
+                self._open = True
+            rows: list[Row] = self._connection.execute(sql, args).fetchall()
+            return rows
+        except sqlite3.Error as error:
+            raise _translate(error) from error
+
+    async def fetch(self, stmt: Statement, params: Params | None = None) -> Sequence[Row]:
+        compiled = stmt.sqlite()
+        rows: Sequence[Row] = await self._database.in_reader(
+            self._fetch, compiled.sql, sqlite_args(compiled, params or {})
+        )
+        return rows
+
+    async def fetch_one(self, stmt: Statement, params: Params | None = None) -> Row | None:
+        rows = await self.fetch(stmt, params)
+        return rows[0] if rows else None
+
+    async def execute(self, stmt: Statement, params: Params | None = None) -> int:
+        raise TypeError("this transaction only reads")
+
+    async def execute_many(self, stmt: Statement, params: Sequence[Params]) -> None:
+        raise TypeError("this transaction only reads")
+
+    async def now_us(self) -> int:
+        return self._clock.now_us()
+
+    async def pass_gate(self) -> int:
+        raise TypeError("this transaction only reads")
+
+    async def close_gate(self) -> int:
+        raise TypeError("this transaction only reads")
+
+    def close(self) -> None:
+        if self._open:
+            self._connection.execute("ROLLBACK")
+            self._open = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
+
+class _Turn:
+    """A lock whose urgent waiters go before all others: an arming halt must not queue behind orders."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._normal: deque[asyncio.Future[None]] = deque()
+
+    async def acquire(self, urgent: bool, timeout_s: float) -> None:
+        if not self._held:
+            self._held = True
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        (self._urgent if urgent else self._normal).append(future)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except BaseException as error:
+            if future.done() and not future.cancelled():
+                self.release()
+            if isinstance(error, TimeoutError):
+                raise DatabaseUnavailable("the writer did not come free in time") from error
+            raise
+
+    def release(self) -> None:
+        for queue in (self._urgent, self._normal):
+            while queue:
+                future = queue.popleft()
+                if not future.done():
+                    future.set_result(None)
+                    return
+        self._held = False
+
+
+class SqliteDatabase:
+    """A database in one file."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._turn = _Turn()
+        self._writer = Writer(self.begin)
+        self._connection: sqlite3.Connection | None = None
+        self._readers: list[sqlite3.Connection] = []
+        self._free_readers: asyncio.LifoQueue[sqlite3.Connection] = asyncio.LifoQueue()
+        self._commit_thread = ThreadPoolExecutor(1, thread_name_prefix="paiid-commit")
+        self._read_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="paiid-read")
+
+    async def start(self) -> None:
+        try:
+            self._connection = connect(self._path)
+            for _ in range(_READERS):
+                reader = connect(self._path, read_only=True)
+                self._readers.append(reader)
+                self._free_readers.put_nowait(reader)
+        except sqlite3.Error as error:
+            raise DatabaseUnavailable(f"cannot open {self._path.name}: {error}") from error
+
+    async def stop(self) -> None:
+        await self._writer.stop()
+        self._commit_thread.shutdown(wait=True)
+        self._read_threads.shutdown(wait=True)
+        for reader in self._readers:
+            reader.close()
+        self._readers.clear()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def commit_with(self, fn: BatchFn[I, R], item: I) -> R:
+        return await self._writer.commit_with(fn, item)
+
+    async def ping(self) -> None:
+        def look(connection: sqlite3.Connection) -> None:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+        connection = await self._borrow_reader()
+        try:
+            await self.in_reader(look, connection)
+        except sqlite3.Error as error:
+            raise DatabaseUnavailable(f"SQLite: {error}") from error
+        finally:
+            self._free_readers.put_nowait(connection)
+
+    async def in_reader(self, fn: Any, *args: Any) -> Any:
+        """Run a blocking read in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._read_threads, fn, *args)
+
+    async def _borrow_reader(self) -> sqlite3.Connection:
+        try:
+            async with asyncio.timeout(OPERATION_BUDGET_S):
+                return await self._free_readers.get()
+        except TimeoutError as error:
+            raise DatabaseUnavailable("no reader came free in time") from error
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Tx]:
+        connection = await self._borrow_reader()
+        tx = _ReadTx(self, connection, self._clock)
+        try:
+            yield tx
+        finally:
+            if tx.is_open:
+                await asyncio.shield(self.in_reader(tx.close))
+            self._free_readers.put_nowait(connection)
+
+    @asynccontextmanager
+    async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
+        connection = self._connection
+        if connection is None:
+            raise DatabaseUnavailable("the database is closed")
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + OPERATION_BUDGET_S
+        await self._turn.acquire(urgent, OPERATION_BUDGET_S)
+        try:
+            await self._begin_immediate(connection, give_up_at)
+            try:
+                yield _WriteTx(connection, self._clock)
+            except BaseException:
+                self._rollback(connection)
+                raise
+            # Shielded: a cancelled caller must not let the next transaction start inside this one.
+            commit = loop.run_in_executor(self._commit_thread, connection.execute, "COMMIT")
+            try:
+                await asyncio.shield(commit)
+            except sqlite3.Error as error:
+                self._rollback(connection)
+                name = getattr(error, "sqlite_errorname", "")
+                if name in _DEFINITELY_NOT_WRITTEN:
+                    raise DatabaseUnavailable(f"SQLite: {name}") from error
+                raise CommitUnknown(f"SQLite: {name}") from error
+            except asyncio.CancelledError:
+                await asyncio.wait([commit])
+                if commit.exception() is not None:
+                    self._rollback(connection)
+                raise
+        finally:
+            self._turn.release()
+
+    async def _begin_immediate(self, connection: sqlite3.Connection, give_up_at: float) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.Error as error:
+                name = getattr(error, "sqlite_errorname", "")
+                if not name.startswith("SQLITE_BUSY") or loop.time() >= give_up_at:
+                    translated = _translate(error)
+                    raise translated from error
+            await asyncio.sleep(_RETRY_S)
+
+    @staticmethod
+    def _rollback(connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            try:
+                connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                raise DatabaseUnavailable(f"SQLite: {error}") from error

@@ -1,0 +1,116 @@
+"""Brings a database's schema up to this code, and refuses one that is newer than the code."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from paiid.core.db.connect import is_postgres, postgres_dsn, sqlite_path
+
+_MIGRATE_LOCK = 0x5061_6969_4D47
+
+
+class SchemaError(Exception):
+    """The schema does not fit this code; the text says what to do."""
+
+
+def migrations_directory() -> Path:
+    """Where the migrations lie: inside an installed package, or at the root of a checkout."""
+    packaged = Path(__file__).parents[1] / "_migrations"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "migrations"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_directory()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _check(connection: Connection) -> tuple[str | None, str]:
+    script = ScriptDirectory.from_config(_config())
+    head = script.get_current_head()
+    if head is None:
+        raise SchemaError("this installation has no migrations; install it again")
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = {revision.revision for revision in script.walk_revisions()}
+    if current is not None and current not in known:
+        raise SchemaError(
+            f"the database is at schema {current}, which is newer than this code ({head}); "
+            "run the newer version of paiid, or restore a backup made by this one"
+        )
+    return current, head
+
+
+def _upgrade(connection: Connection) -> tuple[str | None, str]:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _MIGRATE_LOCK})
+        connection.commit()
+    current, head = _check(connection)
+    connection.rollback()
+    if current != head:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+    return current, head
+
+
+def _inspect(connection: Connection) -> tuple[str | None, str]:
+    return _check(connection)
+
+
+def _run(url: str, work: Any) -> tuple[str | None, str]:
+    if not is_postgres(url):
+        path = sqlite_path(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 5})
+        with engine.connect() as connection:
+            found: tuple[str | None, str] = work(connection)
+        engine.dispose()
+        return found
+
+    async def over_asyncpg() -> tuple[str | None, str]:
+        dsn, _, query = postgres_dsn(url).partition("?")
+        arguments = {}
+        for pair in query.split("&"):
+            name, _, value = pair.partition("=")
+            if name == "sslmode":
+                arguments["ssl"] = value
+        engine = create_async_engine(
+            dsn.replace("postgresql://", "postgresql+asyncpg://", 1),
+            poolclass=NullPool,
+            connect_args=arguments,
+        )
+        try:
+            async with engine.connect() as connection:
+                result: tuple[str | None, str] = await connection.run_sync(work)
+                return result
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(over_asyncpg())
+
+
+def migrate(url: str) -> tuple[str | None, str]:
+    """Bring the database up to date; the revisions before and after. One process at a time does it.
+
+    Must not be called on a running event loop. Raises SchemaError for a newer database.
+    """
+    return _run(url, _upgrade)
+
+
+def require_current(url: str) -> None:
+    """Raises SchemaError unless the database is exactly at this code's schema."""
+    current, head = _run(url, _inspect)
+    if current != head:
+        raise SchemaError(
+            f"the database is at schema {current or 'none'}, this code needs {head}: run `paiid migrate`"
+        )

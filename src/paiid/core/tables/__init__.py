@@ -1,0 +1,68 @@
+"""Every table of the database, one file an area; the schema itself is made by the migrations alone.
+
+All columns are text or 64-bit integers, so that both databases hold exactly the same: instants in
+microseconds since the epoch (`_at`), money and prices in millionths, quantities in billionths
+(`domain/money.py`), flags as 0 and 1, JSON as text.
+"""
+
+from paiid.core.tables.base import metadata
+from paiid.core.tables.identity import (
+    api_tokens,
+    grants,
+    install_secrets,
+    sessions,
+    user_settings,
+    users,
+)
+from paiid.core.tables.ledger import (
+    account_days,
+    accounts,
+    audit,
+    broker_cursors,
+    events,
+    executions,
+    halt_epoch,
+    halt_receipts,
+    halts,
+    intents,
+    leases,
+    orders,
+    positions,
+)
+from paiid.core.tables.paper import (
+    paper_accounts,
+    paper_events,
+    paper_executions,
+    paper_liquidity,
+    paper_orders,
+    paper_positions,
+)
+
+__all__ = [
+    "account_days",
+    "accounts",
+    "api_tokens",
+    "audit",
+    "broker_cursors",
+    "events",
+    "executions",
+    "grants",
+    "halt_epoch",
+    "halt_receipts",
+    "halts",
+    "install_secrets",
+    "intents",
+    "leases",
+    "metadata",
+    "orders",
+    "paper_accounts",
+    "paper_events",
+    "paper_executions",
+    "paper_liquidity",
+    "paper_orders",
+    "paper_positions",
+    "positions",
+    "sessions",
+    "user_settings",
+    "users",
+]

@@ -1,0 +1,1 @@
+"""Pure words and arithmetic of trading: no I/O, no clock, no framework."""
