@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from paiid.core.db import Database, Tx, UniqueViolation, statement
 from paiid.core.tables import leases
@@ -13,8 +13,11 @@ _TAKE = statement(
     update(leases).where(leases.c.name == bindparam("b_name"), leases.c.token == bindparam("b_token")),
     columns=["holder", "token", "expires_at"],
 )
+# The row stays, so that the token never starts again.
 _DROP = statement(
-    delete(leases).where(leases.c.name == bindparam("b_name"), leases.c.holder == bindparam("b_holder"))
+    update(leases)
+    .where(leases.c.name == bindparam("b_name"), leases.c.holder == bindparam("b_holder"))
+    .values(expires_at=0)
 )
 _HELD = statement(
     select(leases.c.token)
