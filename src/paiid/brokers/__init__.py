@@ -140,6 +140,10 @@ class Broker(Protocol):
     lookup_lag_s: float
     """How long an accepted order may stay invisible to a look-up; part of E12's horizon."""
 
+    refusal_lookup_delay_s: float
+    """A definite refusal is believed only after a look-up this much later (E11): 1 s where refusals come
+    over a wire, 0 where the refusal and the books are one transaction."""
+
     async def submit(self, order: BrokerOrder, timeout_s: float) -> BrokerOrderView:
         """Place it: the view is a definite yes. Raises BrokerRejected, NotSent, OutcomeUnknown."""
         ...

@@ -47,9 +47,8 @@ class CancelState(StrEnum):
 
 SUBMISSION_STEPS: dict[Submission, frozenset[Submission]] = {
     Submission.QUEUED: frozenset({Submission.REFUSED, Submission.SKIPPED, Submission.DISPATCHING}),
-    Submission.DISPATCHING: frozenset(
-        {Submission.ACCEPTED, Submission.REJECTED, Submission.UNKNOWN, Submission.NOT_PLACED}
-    ),
+    # Definitely not sent is REJECTED too, with the reason `not_sent`: the broker never saw it.
+    Submission.DISPATCHING: frozenset({Submission.ACCEPTED, Submission.REJECTED, Submission.UNKNOWN}),
     Submission.UNKNOWN: frozenset({Submission.ACCEPTED, Submission.REJECTED, Submission.NOT_PLACED}),
     Submission.REFUSED: frozenset(),
     Submission.SKIPPED: frozenset(),

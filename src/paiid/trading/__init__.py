@@ -1,0 +1,1 @@
+"""Orders: from a request under a key to one submission at the broker, and the ledger of what became of it."""

@@ -1,0 +1,163 @@
+"""The words of an answer: orders and intents as the caller sees them, and the final bytes of a key.
+
+A final answer is built from rows alone, in the transaction that makes it final (contract E5), so that every
+replay is byte for byte the first answer.
+"""
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from paiid.domain.money import money_from_int, plain, qty_from_int
+from paiid.domain.orders import Reason, Submission
+from paiid.trading.records import AccountRow, ExecutionRow, IntentRow, OrderRow
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+HALT_CODE = "trading_halted"
+
+
+def encode(value: Any) -> bytes:
+    """JSON with exact decimals as numbers."""
+    return _ENCODER.encode(value)
+
+
+def instant(at_us: int | None) -> str | None:
+    """RFC 3339 in UTC with microseconds."""
+    if at_us is None:
+        return None
+    seconds, micros = divmod(at_us, 1_000_000)
+    days, rest = divmod(seconds, 86_400)
+    year, month, day = _civil(days)
+    hours, rest = divmod(rest, 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{secs:02}.{micros:06}Z"
+
+
+def _civil(days: int) -> tuple[int, int, int]:
+    """Days since 1970-01-01 to year, month, day (H. Hinnant, chrono-compatible date algorithms)."""
+    shifted = days + 719_468
+    era, of_era = divmod(shifted, 146_097)
+    year_of_era = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
+    day_of_year = of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    month_index = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * month_index + 2) // 5 + 1
+    month = month_index + 3 if month_index < 10 else month_index - 9
+    return year_of_era + era * 400 + (month <= 2), month, day
+
+
+def money(scaled: int | None) -> Decimal | None:
+    """Stored money or price as an exact number, None stays None."""
+    return None if scaled is None else plain(money_from_int(scaled))
+
+
+def quantity(scaled: int) -> Decimal:
+    """Stored quantity as an exact number."""
+    return plain(qty_from_int(scaled))
+
+
+def reason_text(reason: Reason) -> str:
+    """A reason as stored in an order's row."""
+    value: dict[str, Any] = {"code": reason.code, "message": reason.message}
+    if reason.field is not None:
+        value["field"] = reason.field
+    if reason.measured is not None:
+        value["measured"] = _plain_text(reason.measured)
+    if reason.limit is not None:
+        value["limit"] = _plain_text(reason.limit)
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _plain_text(value: Decimal | str) -> str:
+    return str(plain(value)) if isinstance(value, Decimal) else value
+
+
+def order_view(order: OrderRow) -> dict[str, Any]:
+    """An order as every route and event shows it."""
+    return {
+        "id": order.id,
+        "account": order.account_id,
+        "intent_id": order.intent_id,
+        "origin": order.origin,
+        "state": order.state.value,
+        "status": order.status.value if order.status is not None else None,
+        "client_order_id": order.client_order_id,
+        "broker_order_id": order.broker_order_id,
+        "symbol": order.symbol,
+        "asset_class": order.asset_class,
+        "side": order.side,
+        "type": order.type,
+        "time_in_force": order.time_in_force,
+        "qty": quantity(order.qty),
+        "limit_price": money(order.limit_price),
+        "stop_price": money(order.stop_price),
+        "filled_qty": quantity(order.filled_qty),
+        "filled_avg_price": money(order.filled_avg_price),
+        "fees": money(order.fees),
+        "reason": msgspec.Raw(order.reason.encode()) if order.reason is not None else None,
+        "cancel_state": order.cancel_state,
+        "version": order.version,
+        "created_at": instant(order.created_at),
+        "updated_at": instant(order.updated_at),
+        "submitted_at": instant(order.submitted_at),
+    }
+
+
+def execution_view(execution: ExecutionRow) -> dict[str, Any]:
+    """A print as `GET /api/trading/fills` shows it."""
+    return {
+        "id": execution.id,
+        "order_id": execution.order_id,
+        "execution_id": execution.execution_id,
+        "kind": execution.kind,
+        "corrects": execution.corrects,
+        "symbol": execution.symbol,
+        "side": execution.side,
+        "qty": quantity(execution.qty),
+        "price": money(execution.price),
+        "fee": money(execution.fee),
+        "time": instant(execution.executed_at),
+    }
+
+
+def intent_status(orders: Sequence[OrderRow]) -> str:
+    """'in_flight', 'unknown' or 'final', by the states of its orders (contract E14)."""
+    states = {order.state for order in orders}
+    if states & {Submission.QUEUED, Submission.DISPATCHING}:
+        return "in_flight"
+    return "unknown" if Submission.UNKNOWN in states else "final"
+
+
+def answer(intent: IntentRow, account: AccountRow, orders: Sequence[OrderRow]) -> dict[str, Any]:
+    """The body of an execute: what was asked for, and what became of each order."""
+    return {
+        "accepted": all(order.state is Submission.ACCEPTED for order in orders),
+        "dryRun": False,
+        "mode": account.mode,
+        "account": account.id,
+        "intent_id": intent.id,
+        "orders": [order_view(order) for order in orders],
+    }
+
+
+def intent_view(intent: IntentRow, account: AccountRow, orders: Sequence[OrderRow]) -> dict[str, Any]:
+    """An intent as it is now, for a client in doubt."""
+    return {
+        **answer(intent, account, orders),
+        "key": intent.key,
+        "kind": intent.kind,
+        "status": intent_status(orders),
+        "corrected": bool(intent.corrected),
+        "claimed_at": instant(intent.claimed_at),
+        "final_at": instant(intent.final_at),
+    }
+
+
+def final_status(orders: Sequence[OrderRow]) -> int:
+    """200, or 423 when a halt stopped the first order (contract E5)."""
+    first = orders[0]
+    if first.state is Submission.REFUSED and first.reason is not None:
+        return 423 if json.loads(first.reason)["code"] == HALT_CODE else 200
+    return 200

@@ -1,0 +1,321 @@
+"""One transaction's view of the ledger: rows locked, changed in memory, written back in a few statements.
+
+Every change of an order goes through `change`, which keeps the risk counters, the event row of S1 and the
+final answer of the intent in step with it; whatever is changed here commits together.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from paiid.core.audit import AuditEntry, write_audit
+from paiid.core.clock import Clock, new_id
+from paiid.core.db import Tx
+from paiid.domain.margin import Exposure
+from paiid.domain.money import money_from_int, qty_from_int
+from paiid.domain.orders import TERMINAL_STATUSES, Reason, Submission, may_step
+from paiid.domain.risk import Standing
+from paiid.trading import store
+from paiid.trading.answers import answer, encode, final_status, order_view, reason_text
+from paiid.trading.records import (
+    AccountRow,
+    ExecutionRow,
+    IntentRow,
+    OrderRow,
+    PositionRow,
+    value_of,
+)
+
+_NOTHING = (0, 0)
+
+
+class LedgerError(Exception):
+    """A change that the state tables do not allow: a defect of ours, never a caller's."""
+
+
+class Book:
+    """The accounts of one transaction with everything that is changed in them."""
+
+    def __init__(self, tx: Tx, clock: Clock, now_us: int) -> None:
+        self.tx = tx
+        self.clock = clock
+        self.now_us = now_us
+        self.accounts: dict[str, AccountRow] = {}
+        self.orders: dict[str, OrderRow] = {}
+        self.intents: dict[str, IntentRow] = {}
+        self._positions: dict[tuple[str, str], PositionRow] = {}
+        self._new_positions: set[tuple[str, str]] = set()
+        self._dirty_positions: set[tuple[str, str]] = set()
+        self._dirty_accounts: set[str] = set()
+        self._new_orders: dict[str, OrderRow] = {}
+        self._dirty_orders: dict[str, OrderRow] = {}
+        self._new_intents: dict[str, IntentRow] = {}
+        self._dirty_intents: dict[str, IntentRow] = {}
+        self._counted: dict[str, tuple[int, int]] = {}
+        self._executions: list[ExecutionRow] = []
+        self._events: list[dict[str, Any]] = []
+        self._audit: list[AuditEntry] = []
+        self.final: dict[str, tuple[int, str]] = {}
+        """Intents that became final here: id -> (status, body)."""
+
+    # -- loading ------------------------------------------------------------------------------------
+
+    async def open(self, account_ids: Iterable[str], *, lock: bool = True) -> None:
+        """Lock (or only read) the accounts and load their positions."""
+        ids = sorted(set(account_ids))
+        if not ids:
+            return
+        load = store.lock_accounts if lock else store.load_accounts
+        self.accounts.update(await load(self.tx, ids))
+        for position in await store.load_positions(self.tx, ids):
+            self._positions[(position.account_id, position.symbol)] = position
+
+    async def load_intents(self, intent_ids: Iterable[str]) -> None:
+        """Load intents with all their orders; the accounts must be open."""
+        ids = sorted({i for i in intent_ids if i not in self.intents})
+        if not ids:
+            return
+        self.intents.update(await store.load_intents(self.tx, ids))
+        for order in await store.load_orders_of_intents(self.tx, ids):
+            self.register(order)
+
+    def register(self, order: OrderRow) -> OrderRow:
+        """Take a loaded row into the book; the one already here wins."""
+        known = self.orders.get(order.id)
+        if known is not None:
+            return known
+        self.orders[order.id] = order
+        self._counted[order.id] = _contribution(order) if order.open else _NOTHING
+        return order
+
+    def orders_of(self, intent_id: str) -> list[OrderRow]:
+        """All orders of an intent that is in the book, by position."""
+        mine = [order for order in self.orders.values() if order.intent_id == intent_id]
+        return sorted(mine, key=lambda order: order.position)
+
+    def position(self, account_id: str, symbol: str) -> PositionRow:
+        """The position's row, made if there is none; written only when something changes."""
+        found = self._positions.get((account_id, symbol))
+        if found is None:
+            found = PositionRow(account_id, symbol, "stock", 0, 0, 0, 0, 0, 0, 0, 1, self.now_us)
+            self._positions[(account_id, symbol)] = found
+            self._new_positions.add((account_id, symbol))
+        return found
+
+    def find_position(self, account_id: str, symbol: str) -> PositionRow | None:
+        """The position's row, if there is one."""
+        return self._positions.get((account_id, symbol))
+
+    def standing(
+        self, account_id: str, mark: Callable[[str], Decimal | None], *, without: Sequence[OrderRow] = ()
+    ) -> Standing:
+        """The account for the risk checks, optionally as if some open orders were not there."""
+        account = self.accounts[account_id]
+        minus: dict[str, list[int]] = {}
+        open_orders = account.open_orders
+        for order in without:
+            qty, value = self._counted[order.id]
+            if order.open:
+                open_orders -= 1
+            cut = minus.setdefault(order.symbol, [0, 0, 0, 0])
+            at = 0 if order.side == "buy" else 2
+            cut[at] += qty
+            cut[at + 1] += value
+        exposures: list[Exposure] = []
+        held = 0
+        for (owner, symbol), row in self._positions.items():
+            if owner != account_id:
+                continue
+            cut = minus.get(symbol, [0, 0, 0, 0])
+            buy_qty, sell_qty = row.open_buy_qty - cut[0], row.open_sell_qty - cut[2]
+            if row.qty == 0 and buy_qty == 0 and sell_qty == 0:
+                continue
+            held += 1
+            exposures.append(
+                Exposure(
+                    symbol,
+                    qty_from_int(row.qty),
+                    qty_from_int(buy_qty),
+                    money_from_int(row.open_buy_value - cut[1]),
+                    qty_from_int(sell_qty),
+                    money_from_int(row.open_sell_value - cut[3]),
+                    mark(symbol) if row.qty < 0 else None,
+                )
+            )
+        return Standing(money_from_int(account.cash), open_orders, held, tuple(exposures))
+
+    # -- changing -----------------------------------------------------------------------------------
+
+    def add_intent(self, intent: IntentRow) -> None:
+        """A new intent."""
+        self.intents[intent.id] = intent
+        self._new_intents[intent.id] = intent
+
+    def add_order(self, order: OrderRow) -> None:
+        """A new order, in whatever state the claim decided; counted, and told as an event."""
+        self.orders[order.id] = order
+        self._new_orders[order.id] = order
+        self._counted[order.id] = _NOTHING
+        self._count(order)
+        self.tell(order.account_id, "order", "ledger", order_view(order))
+
+    def change(self, order: OrderRow, source: str) -> None:
+        """Write the order back with its counters, version, event row, and the intent's answer if final."""
+        order.version += 1
+        order.updated_at = self.now_us
+        self._count(order)
+        if order.id not in self._new_orders:
+            self._dirty_orders[order.id] = order
+        self.tell(order.account_id, "order", source, order_view(order))
+        if order.intent_id is not None and order.is_final:
+            self._finish(order.intent_id)
+
+    def step(self, order: OrderRow, wanted: Submission, reason: Reason | None = None) -> None:
+        """Move the submission one step. Raises LedgerError for a step the table does not have."""
+        if not may_step(order.state, wanted):
+            raise LedgerError(f"order {order.id}: {order.state} -> {wanted}")
+        order.state = wanted
+        if reason is not None:
+            order.reason = reason_text(reason)
+        if wanted is not Submission.DISPATCHING:
+            order.dispatch_deadline_at = None
+
+    def touch_position(self, position: PositionRow) -> None:
+        """Mark a position as changed."""
+        self._dirty_positions.add((position.account_id, position.symbol))
+
+    def touch_account(self, account: AccountRow) -> None:
+        """Mark an account as changed."""
+        self._dirty_accounts.add(account.id)
+
+    def touch_intent(self, intent: IntentRow) -> None:
+        """Mark an intent as changed."""
+        if intent.id not in self._new_intents:
+            self._dirty_intents[intent.id] = intent
+
+    def book_execution(self, execution: ExecutionRow) -> None:
+        """Add a print."""
+        self._executions.append(execution)
+
+    def tell(self, account_id: str, kind: str, source: str, data: dict[str, Any]) -> None:
+        """An event of the account's channel, numbered by the counter in its row (contract S1)."""
+        account = self.accounts[account_id]
+        account.event_seq += 1
+        self._dirty_accounts.add(account_id)
+        self._events.append(
+            {
+                "account_id": account_id,
+                "seq": account.event_seq,
+                "epoch": account.event_epoch,
+                "kind": kind,
+                "source": source,
+                "ts_event": self.now_us,
+                "data": encode(data).decode(),
+            }
+        )
+
+    def audit(self, entry: AuditEntry) -> None:
+        """An audit row of this transaction."""
+        self._audit.append(entry)
+
+    def finish_again(self, intent_id: str) -> None:
+        """Replace the stored answer after the loud correction of E7."""
+        intent = self.intents[intent_id]
+        intent.corrected = 1
+        self._finish(intent_id)
+
+    def _count(self, order: OrderRow) -> None:
+        works = order.works
+        before = self._counted[order.id]
+        after = _contribution(order) if works else _NOTHING
+        account = self.accounts[order.account_id]
+        if works != bool(order.open):
+            account.open_orders += 1 if works else -1
+            self._dirty_accounts.add(account.id)
+            if not works:
+                self._closing_ended(order)
+        order.open = int(works)
+        if before != after:
+            position = self.position(order.account_id, order.symbol)
+            if order.side == "buy":
+                position.open_buy_qty += after[0] - before[0]
+                position.open_buy_value += after[1] - before[1]
+            else:
+                position.open_sell_qty += after[0] - before[0]
+                position.open_sell_value += after[1] - before[1]
+            self.touch_position(position)
+            self._counted[order.id] = after
+
+    def _closing_ended(self, order: OrderRow) -> None:
+        """An order that was to reduce the position ended without filling whole: a new close under the key
+        derived from the position's version must not meet the old answer."""
+        position = self.position(order.account_id, order.symbol)
+        against = position.qty != 0 and (position.qty > 0) == (order.side == "sell")
+        if against and order.remaining > 0 and order.state is not Submission.REFUSED:
+            position.version += 1
+            self.touch_position(position)
+
+    def _finish(self, intent_id: str) -> None:
+        intent = self.intents.get(intent_id)
+        if intent is None:
+            return
+        orders = self.orders_of(intent_id)
+        if len(orders) < intent.order_count or not all(order.is_final for order in orders):
+            return
+        if intent.status == "FINAL" and not intent.corrected:
+            return
+        intent.status = "FINAL"
+        intent.http_status = final_status(orders)
+        intent.body = encode(answer(intent, self.accounts[intent.account_id], orders)).decode()
+        intent.final_at = self.now_us
+        self.final[intent.id] = (intent.http_status, intent.body)
+        self.touch_intent(intent)
+
+    # -- writing ------------------------------------------------------------------------------------
+
+    async def flush(self) -> None:
+        """Write everything that was changed, in the order gate, accounts, keys, rest."""
+        tx = self.tx
+        if self._dirty_accounts:
+            touched = [self.accounts[account_id] for account_id in sorted(self._dirty_accounts)]
+            for account in touched:
+                account.version += 1
+            await store.update_accounts(tx, touched)
+        if self._new_intents:
+            await store.insert_intents(tx, sorted(self._new_intents.values(), key=lambda i: i.user_key))
+        if self._dirty_intents:
+            await store.update_intents(tx, list(self._dirty_intents.values()))
+        if self._new_orders:
+            await store.insert_orders(tx, list(self._new_orders.values()))
+        if self._dirty_orders:
+            await store.update_orders(tx, list(self._dirty_orders.values()))
+        await self._flush_positions()
+        if self._executions:
+            await store.insert_executions(tx, self._executions)
+        if self._events:
+            await store.insert_events(tx, self._events)
+        await write_audit(tx, self.clock, self.now_us, self._audit)
+
+    async def _flush_positions(self) -> None:
+        fresh = self._dirty_positions & self._new_positions
+        known = self._dirty_positions - self._new_positions
+        for key in self._dirty_positions:
+            self._positions[key].updated_at = self.now_us
+        if fresh:
+            await store.insert_positions(self.tx, [self._positions[key] for key in sorted(fresh)])
+        if known:
+            await store.update_positions(self.tx, [self._positions[key] for key in sorted(known)])
+
+    def new_id(self, prefix: str) -> str:
+        """A fresh id."""
+        return new_id(self.clock, prefix)
+
+
+def _contribution(order: OrderRow) -> tuple[int, int]:
+    remaining = order.remaining
+    return remaining, value_of(remaining, order.reserve_price)
+
+
+def is_terminal(order: OrderRow) -> bool:
+    """Whether the broker has told a status that never changes."""
+    return order.status in TERMINAL_STATUSES
