@@ -36,6 +36,7 @@ from paiid.core.tables.paper import (
     paper_liquidity,
     paper_orders,
     paper_positions,
+    paper_sequence,
 )
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "paper_liquidity",
     "paper_orders",
     "paper_positions",
+    "paper_sequence",
     "positions",
     "sessions",
     "user_settings",

@@ -4,22 +4,27 @@ from sqlalchemy import Index, Table, UniqueConstraint
 
 from paiid.core.tables.base import integer, metadata, text
 
+# Locked by every transaction that changes an order, a holding or the cash of the account.
 paper_accounts = Table(
     "paper_accounts",
     metadata,
     text("number", key=True),
     integer("cash"),
     text("status"),
+    integer("open_orders", default=0),
     integer("version", default=1),
     integer("created_at"),
 )
 
+# `client_key` is account number + ':' + client order id, so that one column refuses duplicates. `accepted_seq`
+# and `event_seq` are the numbers of the order's first and latest row in `paper_events`.
 paper_orders = Table(
     "paper_orders",
     metadata,
     text("id", key=True),
     text("account_number"),
     text("client_order_id"),
+    text("client_key"),
     text("symbol"),
     text("side"),
     text("type"),
@@ -37,10 +42,13 @@ paper_orders = Table(
     integer("live_at"),
     integer("expires_at", null=True),
     integer("version", default=1),
+    integer("accepted_seq"),
+    integer("event_seq"),
     integer("submitted_at"),
     integer("updated_at"),
-    UniqueConstraint("account_number", "client_order_id"),
-    Index(None, "working", "symbol"),
+    UniqueConstraint("client_key"),
+    Index(None, "working", "accepted_seq"),
+    Index(None, "account_number", "working"),
 )
 
 paper_executions = Table(
@@ -59,6 +67,8 @@ paper_executions = Table(
     Index(None, "account_number", "executed_at"),
 )
 
+# The holding, and what open orders still may buy and sell of the symbol: remaining quantity, and remaining
+# quantity x reserve price.
 paper_positions = Table(
     "paper_positions",
     metadata,
@@ -66,14 +76,20 @@ paper_positions = Table(
     text("symbol", key=True),
     integer("qty"),
     integer("cost_basis"),
+    integer("open_buy_qty", default=0),
+    integer("open_buy_value", default=0),
+    integer("open_sell_qty", default=0),
+    integer("open_sell_value", default=0),
 )
 
-# What has been taken of the size of a symbol's newest quote; a newer sequence starts afresh.
+# What has been taken of the size of a symbol's newest quote; a newer quote starts afresh.
 paper_liquidity = Table(
     "paper_liquidity",
     metadata,
     text("symbol", key=True),
+    text("source"),
     integer("quote_sequence"),
+    integer("as_of"),
     integer("bid_taken"),
     integer("ask_taken"),
 )
@@ -87,4 +103,14 @@ paper_events = Table(
     text("execution_id", null=True),
     text("data"),
     integer("at"),
+)
+
+# One row. `seq` numbers the events; every writing transaction holds its lock to the end, so that numbers become
+# visible in order and a reader never passes one by. `read_seq` is how far a reader has come.
+paper_sequence = Table(
+    "paper_sequence",
+    metadata,
+    integer("id", key=True),
+    integer("seq"),
+    integer("read_seq", default=0),
 )

@@ -1,0 +1,416 @@
+"""The SQL of the paper venue: a fixed small number of statements for a group of any size."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from paiid.brokers import BrokerAccount, BrokerExecution, BrokerPosition, BrokerUpdate
+from paiid.brokers.paper.records import (
+    PaperOrder,
+    changes_of_order,
+    client_key,
+    execution_from_row,
+    order_from_row,
+    row_of_event,
+    row_of_execution,
+    row_of_order,
+    update_from_row,
+)
+from paiid.core.db import Row, Tx, any_of, statement
+from paiid.core.tables import (
+    paper_accounts,
+    paper_events,
+    paper_executions,
+    paper_liquidity,
+    paper_orders,
+    paper_positions,
+    paper_sequence,
+)
+from paiid.domain.money import money_from_int, money_to_int, qty_from_int, qty_to_int
+from paiid.domain.paper import STARTING_CASH, Taken
+from paiid.domain.paper_account import Holding, PaperAccount
+
+_LOCK_ACCOUNTS = statement(
+    select(paper_accounts)
+    .where(any_of(paper_accounts.c.number, "b_numbers"))
+    .order_by(paper_accounts.c.number)
+    .with_for_update()
+)
+_OPEN_ACCOUNT = statement(insert(paper_accounts).on_conflict_do_nothing())
+_SAVE_ACCOUNT = statement(
+    update(paper_accounts)
+    .where(paper_accounts.c.number == bindparam("b_number"))
+    .values(cash=bindparam("b_cash"), open_orders=bindparam("b_open"), version=paper_accounts.c.version + 1)
+)
+_KNOWN_KEYS = statement(select(paper_orders.c.client_key).where(any_of(paper_orders.c.client_key, "b_keys")))
+_HOLDINGS = statement(select(paper_positions).where(any_of(paper_positions.c.account_number, "b_numbers")))
+_holding = insert(paper_positions)
+_SAVE_HOLDING = statement(
+    _holding.on_conflict_do_update(
+        index_elements=[paper_positions.c.account_number, paper_positions.c.symbol],
+        set_={
+            name: _holding.excluded[name]
+            for name in (
+                "qty",
+                "cost_basis",
+                "open_buy_qty",
+                "open_buy_value",
+                "open_sell_qty",
+                "open_sell_value",
+            )
+        },
+    )
+)
+_ORDERS = statement(select(paper_orders).where(any_of(paper_orders.c.id, "b_ids")))
+_INSERT_ORDER = statement(insert(paper_orders))
+_CHANGE_ORDER = statement(
+    update(paper_orders).where(
+        paper_orders.c.id == bindparam("b_id"), paper_orders.c.version == bindparam("b_version")
+    ),
+    columns=[
+        "triggered_at",
+        "filled_qty",
+        "filled_value",
+        "status",
+        "reason",
+        "working",
+        "version",
+        "event_seq",
+        "updated_at",
+    ],
+)
+_CHANGED = statement(
+    select(func.count().label("n"))
+    .select_from(paper_orders)
+    .where(any_of(paper_orders.c.id, "b_ids"), paper_orders.c.event_seq > bindparam("b_seq"))
+)
+_INSERT_EXECUTION = statement(insert(paper_executions))
+_INSERT_EVENT = statement(insert(paper_events))
+_LIQUIDITY = statement(select(paper_liquidity).where(any_of(paper_liquidity.c.symbol, "b_symbols")))
+_liquidity = insert(paper_liquidity)
+_SAVE_LIQUIDITY = statement(
+    _liquidity.on_conflict_do_update(
+        index_elements=[paper_liquidity.c.symbol],
+        set_={
+            name: _liquidity.excluded[name]
+            for name in ("source", "quote_sequence", "as_of", "bid_taken", "ask_taken")
+        },
+    )
+)
+_NUMBER = statement(
+    update(paper_sequence)
+    .where(paper_sequence.c.id == 1)
+    .values(seq=paper_sequence.c.seq + bindparam("b_count"))
+    .returning(paper_sequence.c.seq)
+)
+_FIRST_NUMBER = statement(insert(paper_sequence).on_conflict_do_nothing())
+_OPEN_BOOK = statement(
+    select(paper_orders)
+    .where(paper_orders.c.working == 1, paper_orders.c.accepted_seq > bindparam("b_seq"))
+    .order_by(paper_orders.c.accepted_seq)
+)
+_SEQUENCE = statement(select(paper_sequence.c.seq, paper_sequence.c.read_seq))
+_EVENTS = statement(
+    select(paper_events)
+    .where(paper_events.c.seq > bindparam("b_seq"))
+    .order_by(paper_events.c.seq)
+    .limit(bindparam("b_limit"))
+)
+_READ_UPTO = statement(
+    update(paper_sequence)
+    .where(paper_sequence.c.id == 1, paper_sequence.c.read_seq < bindparam("b_seq"))
+    .values(read_seq=bindparam("b_seq"))
+)
+_BY_KEY = statement(select(paper_orders).where(paper_orders.c.client_key == bindparam("b_key")))
+_OPEN_OF_ACCOUNT = statement(
+    select(paper_orders)
+    .where(paper_orders.c.account_number == bindparam("b_number"), paper_orders.c.working == 1)
+    .order_by(paper_orders.c.accepted_seq)
+)
+_EXECUTIONS = statement(
+    select(paper_executions)
+    .where(
+        paper_executions.c.account_number == bindparam("b_number"),
+        paper_executions.c.executed_at >= bindparam("b_at"),
+    )
+    .order_by(paper_executions.c.executed_at, paper_executions.c.id)
+)
+_POSITIONS = statement(
+    select(paper_positions)
+    .where(paper_positions.c.account_number == bindparam("b_number"), paper_positions.c.qty != 0)
+    .order_by(paper_positions.c.symbol)
+)
+_ACCOUNT = statement(select(paper_accounts).where(paper_accounts.c.number == bindparam("b_number")))
+_PRUNE = statement(
+    delete(paper_events).where(
+        paper_events.c.seq.in_(
+            select(paper_events.c.seq)
+            .where(paper_events.c.seq <= bindparam("b_seq"), paper_events.c.at < bindparam("b_at"))
+            .order_by(paper_events.c.seq)
+            .limit(bindparam("b_limit"))
+        )
+    )
+)
+
+
+class LostRace(Exception):
+    """A conditional update met another version of its order: the transaction must not commit."""
+
+
+@dataclass(slots=True)
+class Change:
+    """One order before and after; `execution` where it filled, with the quote's number."""
+
+    before: PaperOrder | None
+    after: PaperOrder
+    execution: BrokerExecution | None = None
+    quote_sequence: int = 0
+
+
+@dataclass(slots=True)
+class Accounts:
+    """The accounts that a transaction has locked, as they were and as they are now."""
+
+    books: dict[str, PaperAccount]
+    blocked: frozenset[str]
+    _saved: dict[str, dict[str, Holding]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._saved = {number: dict(book.holdings) for number, book in self.books.items()}
+
+    def changed_holdings(self, numbers: Iterable[str]) -> list[tuple[str, str, Holding]]:
+        """(account, symbol, holding) of everything that is not as it was."""
+        return [
+            (number, symbol, holding)
+            for number in numbers
+            for symbol, holding in self.books[number].holdings.items()
+            if self._saved[number].get(symbol) is not holding
+        ]
+
+
+async def lock_accounts(
+    tx: Tx, numbers: Iterable[str], mark_of: Callable[[str], Decimal | None], now_us: int
+) -> Accounts:
+    """Lock these accounts, in order, and load their books; one that is not there yet is opened."""
+    wanted = sorted(set(numbers))
+    rows = await tx.fetch(_LOCK_ACCOUNTS, {"b_numbers": wanted})
+    if len(rows) < len(wanted):
+        there = {row["number"] for row in rows}
+        await tx.execute_many(
+            _OPEN_ACCOUNT,
+            [
+                {
+                    "number": number,
+                    "cash": money_to_int(STARTING_CASH),
+                    "status": "active",
+                    "open_orders": 0,
+                    "version": 1,
+                    "created_at": now_us,
+                }
+                for number in wanted
+                if number not in there
+            ],
+        )
+        rows = await tx.fetch(_LOCK_ACCOUNTS, {"b_numbers": wanted})
+    books = {
+        row["number"]: PaperAccount(money_from_int(row["cash"]), {}, mark_of, row["open_orders"])
+        for row in rows
+    }
+    for row in await tx.fetch(_HOLDINGS, {"b_numbers": wanted}):
+        books[row["account_number"]].holdings[row["symbol"]] = holding_from_row(row)
+    return Accounts(books, frozenset(row["number"] for row in rows if row["status"] != "active"))
+
+
+def holding_from_row(row: Row) -> Holding:
+    """A row of `paper_positions`."""
+    return Holding(
+        qty_from_int(row["qty"]),
+        money_from_int(row["cost_basis"]),
+        qty_from_int(row["open_buy_qty"]),
+        money_from_int(row["open_buy_value"]),
+        qty_from_int(row["open_sell_qty"]),
+        money_from_int(row["open_sell_value"]),
+    )
+
+
+async def load_known_keys(tx: Tx, keys: Sequence[str]) -> set[str]:
+    """Which of these client keys have an order."""
+    return {row["client_key"] for row in await tx.fetch(_KNOWN_KEYS, {"b_keys": list(keys)})}
+
+
+async def load_orders(tx: Tx, ids: Sequence[str]) -> dict[str, PaperOrder]:
+    """Orders by id, as they are inside this transaction."""
+    return {row["id"]: order_from_row(row) for row in await tx.fetch(_ORDERS, {"b_ids": list(ids)})}
+
+
+async def load_taken(tx: Tx, symbols: Sequence[str]) -> dict[str, Taken]:
+    """What has been taken of the newest quote of each symbol."""
+    return {
+        row["symbol"]: Taken(
+            row["source"],
+            row["quote_sequence"],
+            row["as_of"],
+            qty_from_int(row["bid_taken"]),
+            qty_from_int(row["ask_taken"]),
+        )
+        for row in await tx.fetch(_LIQUIDITY, {"b_symbols": list(symbols)})
+    }
+
+
+async def save_taken(tx: Tx, taken: dict[str, Taken]) -> None:
+    """Write back what is gone of the quotes."""
+    await tx.execute_many(
+        _SAVE_LIQUIDITY,
+        [
+            {
+                "symbol": symbol,
+                "source": one.source,
+                "quote_sequence": one.sequence,
+                "as_of": one.as_of_us,
+                "bid_taken": qty_to_int(one.bid),
+                "ask_taken": qty_to_int(one.ask),
+            }
+            for symbol, one in sorted(taken.items())
+        ],
+    )
+
+
+async def _next_numbers(tx: Tx, count: int) -> int:
+    """Take `count` event numbers; the one before the first. Holds the row until the commit."""
+    row = await tx.fetch_one(_NUMBER, {"b_count": count})
+    if row is None:
+        await tx.execute(_FIRST_NUMBER, {"id": 1, "seq": 0, "read_seq": 0})
+        row = await tx.fetch_one(_NUMBER, {"b_count": count})
+    if row is None:
+        raise LostRace("the event counter vanished")
+    last: int = row["seq"]
+    return last - count
+
+
+async def save(tx: Tx, accounts: Accounts, changes: Sequence[Change]) -> None:
+    """Write all changes of a transaction: accounts, holdings, orders, executions, events.
+
+    Gives each order its event number. Raises LostRace when an order moved meanwhile.
+    """
+    touched = sorted({change.after.account_number for change in changes})
+    await tx.execute_many(
+        _SAVE_ACCOUNT,
+        [
+            {
+                "b_number": number,
+                "b_cash": money_to_int(accounts.books[number].cash),
+                "b_open": accounts.books[number].open_orders,
+            }
+            for number in touched
+        ],
+    )
+    await tx.execute_many(
+        _SAVE_HOLDING,
+        [
+            {
+                "account_number": number,
+                "symbol": symbol,
+                "qty": qty_to_int(holding.qty),
+                "cost_basis": money_to_int(holding.cost_basis),
+                "open_buy_qty": qty_to_int(holding.open_buy_qty),
+                "open_buy_value": money_to_int(holding.open_buy_value),
+                "open_sell_qty": qty_to_int(holding.open_sell_qty),
+                "open_sell_value": money_to_int(holding.open_sell_value),
+            }
+            for number, symbol, holding in accounts.changed_holdings(touched)
+        ],
+    )
+    base = await _next_numbers(tx, len(changes))
+    for seq, change in enumerate(changes, base + 1):
+        accepted = seq if change.before is None else change.after.accepted_seq
+        change.after = replace(change.after, event_seq=seq, accepted_seq=accepted)
+    await _save_orders(tx, changes, base)
+    executions = [
+        row_of_execution(change.execution, change.quote_sequence) for change in changes if change.execution
+    ]
+    if executions:
+        await tx.execute_many(_INSERT_EXECUTION, executions)
+    await tx.execute_many(_INSERT_EVENT, [row_of_event(change.after, change.execution) for change in changes])
+
+
+async def _save_orders(tx: Tx, changes: Sequence[Change], base: int) -> None:
+    new = [row_of_order(change.after) for change in changes if change.before is None]
+    if new:
+        await tx.execute_many(_INSERT_ORDER, new)
+    moved = [
+        {"b_id": change.before.id, "b_version": change.before.version, **changes_of_order(change.after)}
+        for change in changes
+        if change.before is not None
+    ]
+    if moved:
+        await tx.execute_many(_CHANGE_ORDER, moved)
+        # Only this transaction has numbers above `base`: an order that is not up there was not at the version
+        # that was read, and a fill must not be booked beside it.
+        row = await tx.fetch_one(_CHANGED, {"b_ids": [one["b_id"] for one in moved], "b_seq": base})
+        if row is None or row["n"] != len(moved):
+            raise LostRace("an order changed between reading and writing it")
+
+
+async def load_open_book(tx: Tx, after_seq: int) -> tuple[list[PaperOrder], int]:
+    """Working orders accepted after this event number, and the number up to which that is all of them."""
+    row = await tx.fetch_one(_SEQUENCE)
+    upto: int = 0 if row is None else row["seq"]
+    if upto <= after_seq:
+        return [], after_seq
+    return [order_from_row(one) for one in await tx.fetch(_OPEN_BOOK, {"b_seq": after_seq})], upto
+
+
+async def prune_events(tx: Tx, before_us: int, limit: int) -> int:
+    """Delete up to `limit` of the oldest events that a reader is past and that are older than `before_us`."""
+    row = await tx.fetch_one(_SEQUENCE)
+    if row is None:
+        return 0
+    return await tx.execute(_PRUNE, {"b_seq": row["read_seq"], "b_at": before_us, "b_limit": limit})
+
+
+async def load_events(tx: Tx, after_seq: int, limit: int) -> list[BrokerUpdate]:
+    """The next events behind this number, in order."""
+    rows = await tx.fetch(_EVENTS, {"b_seq": after_seq, "b_limit": limit})
+    return [update_from_row(row) for row in rows]
+
+
+async def mark_read(tx: Tx, seq: int) -> None:
+    """A reader has everything up to this number; it never goes back."""
+    await tx.execute(_READ_UPTO, {"b_seq": seq})
+
+
+async def find_order(tx: Tx, account_number: str, client_order_id: str) -> PaperOrder | None:
+    """An order by its account and client id."""
+    row = await tx.fetch_one(_BY_KEY, {"b_key": client_key(account_number, client_order_id)})
+    return None if row is None else order_from_row(row)
+
+
+async def load_open_orders(tx: Tx, account_number: str) -> list[PaperOrder]:
+    """Working orders of an account, oldest first."""
+    return [order_from_row(row) for row in await tx.fetch(_OPEN_OF_ACCOUNT, {"b_number": account_number})]
+
+
+async def load_executions(tx: Tx, account_number: str, since_us: int) -> list[BrokerExecution]:
+    """Executions of an account from this instant on, oldest first."""
+    rows = await tx.fetch(_EXECUTIONS, {"b_number": account_number, "b_at": since_us})
+    return [execution_from_row(row) for row in rows]
+
+
+async def load_positions(tx: Tx, account_number: str) -> list[BrokerPosition]:
+    """Holdings of an account other than zero, by symbol."""
+    return [
+        BrokerPosition(row["symbol"], holding.qty, abs(holding.avg_entry_price))
+        for row in await tx.fetch(_POSITIONS, {"b_number": account_number})
+        for holding in (holding_from_row(row),)
+    ]
+
+
+async def load_account(tx: Tx, account_number: str) -> BrokerAccount:
+    """Cash and status; an account that nothing was ever ordered in has its starting cash."""
+    row = await tx.fetch_one(_ACCOUNT, {"b_number": account_number})
+    if row is None:
+        return BrokerAccount(account_number, STARTING_CASH, "active")
+    return BrokerAccount(account_number, money_from_int(row["cash"]), row["status"])
