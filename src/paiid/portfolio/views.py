@@ -1,0 +1,138 @@
+"""The words of the portfolio's answers: exact decimals as JSON numbers, None where a price is missing."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from paiid.brokers import Capabilities
+from paiid.domain.money import plain
+from paiid.domain.valuation import Valued, Worth, best_and_worst, change_since
+from paiid.portfolio.store import AccountFigures, Day
+from paiid.trading.answers import instant
+
+_ORDER_CLASSES = ("simple",)
+
+
+def _number(value: Decimal | None) -> Decimal | None:
+    return None if value is None else plain(value)
+
+
+def position_view(one: Valued) -> dict[str, Any]:
+    """A position. Quantity, cost and value are negative for a short; `…plc` and `change_today` are fractions."""
+    held, mark = one.holding, one.mark
+    return {
+        "symbol": held.symbol,
+        "qty": plain(held.qty),
+        "side": "long" if held.qty > 0 else "short",
+        "avg_entry_price": _number(one.avg_entry_price),
+        "market_value": _number(one.market_value),
+        "cost_basis": plain(held.cost_basis),
+        "unrealized_pl": _number(one.unrealized_pl),
+        "unrealized_plpc": _number(one.unrealized_plpc),
+        "current_price": None if mark is None else plain(mark.price),
+        "lastday_price": None if mark is None else _number(mark.prev_close),
+        "change_today": _number(one.change_today),
+        "asset_class": held.asset_class,
+        "source": None if mark is None else mark.source,
+        "as_of": None if mark is None else instant(mark.as_of_us),
+        "stale": mark is None or mark.stale,
+    }
+
+
+def _notable(one: Valued | None) -> dict[str, Any] | None:
+    if one is None:
+        return None
+    return {
+        "symbol": one.holding.symbol,
+        "unrealized_pl": _number(one.unrealized_pl),
+        "unrealized_plpc": _number(one.unrealized_plpc),
+    }
+
+
+def _marks(worth: Worth) -> dict[str, Any]:
+    sources = sorted({one.mark.source for one in worth.held if one.mark is not None})
+    return {
+        "source": ",".join(sources) or None,
+        "as_of": instant(worth.as_of_us),
+        "stale": worth.stale or bool(worth.missing),
+        "missing_prices": list(worth.missing),
+    }
+
+
+def _exposure(worth: Worth) -> dict[str, Any]:
+    if worth.long is None or worth.short is None:
+        return {"long": None, "short": None, "gross": None, "net": None}
+    return {
+        "long": plain(worth.long),
+        "short": plain(worth.short),
+        "gross": plain(worth.long - worth.short),
+        "net": plain(worth.long + worth.short),
+    }
+
+
+def summary_view(account: AccountFigures, worth: Worth, last_day: Day | None) -> dict[str, Any]:
+    """The summary of one account; `…_percent` are percent (5 is five percent)."""
+    total = change_since(worth.equity, account.starting_cash)
+    today = change_since(worth.equity, account.starting_cash if last_day is None else last_day.equity)
+    winner, loser = best_and_worst(worth.held)
+    results = [one.unrealized_pl for one in worth.held]
+    return {
+        "account": account.id,
+        "total_value": _number(worth.equity),
+        "cash": plain(worth.cash),
+        "buying_power": _number(worth.buying_power),
+        "total_pl": _number(total.amount),
+        "total_pl_percent": _number(total.percent),
+        "day_pl": _number(today.amount),
+        "day_pl_percent": _number(today.percent),
+        "day_since": instant(account.created_at_us if last_day is None else last_day.rolled_at_us),
+        "num_positions": len(worth.held),
+        "num_winning": sum(1 for pl in results if pl is not None and pl > 0),
+        "num_losing": sum(1 for pl in results if pl is not None and pl < 0),
+        "largest_winner": _notable(winner),
+        "largest_loser": _notable(loser),
+        "exposure": _exposure(worth),
+        **_marks(worth),
+    }
+
+
+def account_view(account: AccountFigures, worth: Worth, can: Capabilities | None) -> dict[str, Any]:
+    """An account's figures and what its broker can hold; `can` None: that broker is not configured here."""
+    return {
+        "id": account.id,
+        "name": account.name,
+        "broker": account.broker,
+        "mode": account.mode,
+        "number": account.number,
+        "status": account.status if can is not None else "unavailable",
+        "currency": "USD",
+        "cash": plain(worth.cash),
+        "equity": _number(worth.equity),
+        "buying_power": _number(worth.buying_power),
+        "long_market_value": _number(worth.long),
+        "short_market_value": _number(worth.short),
+        "starting_cash": plain(account.starting_cash),
+        "open_orders": account.open_orders,
+        "num_positions": len(worth.held),
+        **_marks(worth),
+        "reconciled_at": instant(account.reconciled_at_us),
+        "reconcile_problem": account.reconcile_problem,
+        "created_at": instant(account.created_at_us),
+        "capabilities": None if can is None else capabilities_view(can),
+    }
+
+
+def capabilities_view(can: Capabilities) -> dict[str, Any]:
+    """What the broker can hold itself: the very object that decides the refusals of contract E19."""
+    return {
+        "asset_classes": _sorted(can.asset_classes),
+        "order_types": _sorted(can.order_types),
+        "order_classes": list(_ORDER_CLASSES),
+        "times_in_force": _sorted(can.times_in_force),
+        "fractional": can.fractional,
+        "short_selling": can.short_selling,
+    }
+
+
+def _sorted(words: frozenset[str]) -> Sequence[str]:
+    return sorted(words)
