@@ -143,7 +143,7 @@ def _price(proposal: Proposal, limits: RiskLimits) -> Iterator[Reason]:
         if away_pct > HUNDRED:
             yield Reason(
                 "price_collar",
-                f"The stop is more than double or far from the market ({reference}); check the price.",
+                f"The stop is further from the market ({reference}) than the market is from zero; check the price.",
                 f"{round_cents(away_pct)}%",
                 "100%",
                 "stop_price",
@@ -214,9 +214,18 @@ def _money(proposal: Proposal, standing: Standing, own: Exposure | None) -> Iter
         )
 
 
-def _with(
-    proposal: Proposal, exposures: tuple[Exposure, ...], own: Exposure | None
-) -> tuple[Exposure, ...]:
+def grown(proposal: Proposal, standing: Standing) -> Standing:
+    """The account as if the proposal were an open order already: how a batch is checked together (E4)."""
+    own = standing.of(proposal.symbol)
+    return Standing(
+        standing.cash,
+        standing.open_orders + 1,
+        standing.position_count + (1 if own is None else 0),
+        _with(proposal, standing.exposures, own),
+    )
+
+
+def _with(proposal: Proposal, exposures: tuple[Exposure, ...], own: Exposure | None) -> tuple[Exposure, ...]:
     value = estimated_value(proposal)
     buy = proposal.side == "buy"
     base = own or Exposure(proposal.symbol, ZERO, ZERO, ZERO, ZERO, ZERO, None)

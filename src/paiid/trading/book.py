@@ -57,6 +57,8 @@ class Book:
         self._audit: list[AuditEntry] = []
         self.final: dict[str, tuple[int, str]] = {}
         """Intents that became final here: id -> (status, body)."""
+        self.alarms: list[tuple[str, str, str]] = []
+        """(account, order, what) of everything that must not happen and did."""
 
     # -- loading ------------------------------------------------------------------------------------
 
@@ -218,10 +220,15 @@ class Book:
         """An audit row of this transaction."""
         self._audit.append(entry)
 
+    def settle_intent(self, intent_id: str) -> None:
+        """Make the intent final if all its orders are."""
+        self._finish(intent_id)
+
     def finish_again(self, intent_id: str) -> None:
         """Replace the stored answer after the loud correction of E7."""
         intent = self.intents[intent_id]
         intent.corrected = 1
+        intent.status = "CORRECTING"
         self._finish(intent_id)
 
     def _count(self, order: OrderRow) -> None:
@@ -262,7 +269,7 @@ class Book:
         orders = self.orders_of(intent_id)
         if len(orders) < intent.order_count or not all(order.is_final for order in orders):
             return
-        if intent.status == "FINAL" and not intent.corrected:
+        if intent.status == "FINAL":
             return
         intent.status = "FINAL"
         intent.http_status = final_status(orders)

@@ -9,7 +9,15 @@ from typing import Any
 
 from paiid.core.db import Row
 from paiid.domain.money import MONEY_SCALE, QTY_SCALE
-from paiid.domain.orders import FINAL_SUBMISSIONS, TERMINAL_STATUSES, OrderStatus, Submission
+from paiid.domain.orders import (
+    FINAL_SUBMISSIONS,
+    TERMINAL_STATUSES,
+    OrderStatus,
+    OrderType,
+    Side,
+    Submission,
+    TimeInForce,
+)
 
 _QTY_FACTOR: int = 10**QTY_SCALE
 MONEY_FACTOR: int = 10**MONEY_SCALE
@@ -47,9 +55,9 @@ class OrderRow:
     status: OrderStatus | None
     symbol: str
     asset_class: str
-    side: str
-    type: str
-    time_in_force: str
+    side: Side
+    type: OrderType
+    time_in_force: TimeInForce
     qty: int
     limit_price: int | None
     stop_price: int | None
@@ -59,6 +67,8 @@ class OrderRow:
     filled_value: int
     filled_avg_price: int | None
     fees: int
+    broker_status: OrderStatus | None
+    broker_filled_qty: int
     reason: str | None
     cancel_state: str | None
     cancel_requested_at: int | None
@@ -190,6 +200,8 @@ def order_from(row: Row) -> OrderRow:
     order.state = Submission(order.state)
     if order.status is not None:
         order.status = OrderStatus(order.status)
+    if order.broker_status is not None:
+        order.broker_status = OrderStatus(order.broker_status)
     return order
 
 

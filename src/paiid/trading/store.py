@@ -156,6 +156,11 @@ _EXECUTION = statement(
         executions.c.account_id == bindparam("b_account"), executions.c.execution_id == bindparam("b_id")
     )
 )
+_LAST_EXECUTION = statement(
+    select(func.max(executions.c.executed_at).label("at")).where(
+        executions.c.account_id == bindparam("b_account")
+    )
+)
 _CURSOR = statement(select(broker_cursors.c.cursor).where(broker_cursors.c.name == bindparam("b_name")))
 _INSERT_CURSOR = statement(insert(broker_cursors))
 _UPDATE_CURSOR = statement(
@@ -363,6 +368,12 @@ async def find_execution(tx: Tx, account_id: str, execution_id: str) -> Executio
     """A booked print, None where there is none."""
     row = await tx.fetch_one(_EXECUTION, {"b_account": account_id, "b_id": execution_id})
     return execution_from(row) if row is not None else None
+
+
+async def last_execution_at(tx: Tx, account_id: str) -> int:
+    """When the newest booked print of the account was executed, in microseconds; 0 for none."""
+    row = await tx.fetch_one(_LAST_EXECUTION, {"b_account": account_id})
+    return int(row["at"]) if row is not None and row["at"] is not None else 0
 
 
 async def load_cursor(tx: Tx, name: str) -> int:

@@ -82,6 +82,9 @@ orders = Table(
     integer("filled_value", default=0),
     integer("filled_avg_price", null=True),
     integer("fees", default=0),
+    # The furthest the broker has told (E18): the status shown follows once the prints behind it are booked.
+    text("broker_status", null=True),
+    integer("broker_filled_qty", default=0),
     text("reason", null=True),
     text("cancel_state", null=True),
     integer("cancel_requested_at", null=True),

@@ -1,0 +1,432 @@
+"""The claim: one transaction that decides whether an intent exists, and marks its first order for sending.
+
+Its commit comes before the first byte to the broker (contract E9). Claims that wait together share one
+transaction: the gate, halts, credentials, grants, accounts, keys and positions are read once for the group,
+each claim is decided in memory in turn, seeing what those before it have reserved, and everything is written
+with a few statements.
+"""
+
+import hmac
+from collections.abc import Sequence
+from decimal import Decimal
+
+from paiid.auth.store import lock_standing
+from paiid.core.audit import AuditEntry
+from paiid.core.clock import Clock, new_id
+from paiid.core.db import Tx
+from paiid.core.failpoints import FailPoint, Probe
+from paiid.domain.errors import Code, Problem, not_found
+from paiid.domain.identity import Actor, Principal, Role
+from paiid.domain.margin import buying_power
+from paiid.domain.money import ZERO, money_to_int, qty_to_int
+from paiid.domain.orders import OrderRequest, Reason, Submission
+from paiid.domain.risk import Proposal, Standing, grown, reserve_price
+from paiid.trading import store
+from paiid.trading.answers import reason_text
+from paiid.trading.book import Book
+from paiid.trading.checks import Gate, halt_reason, refuse, resolve
+from paiid.trading.commands import Claim, Claimed, DryRunPlan, Final, Known, Surroundings
+from paiid.trading.halt_store import load_active
+from paiid.trading.latch import Latch
+from paiid.trading.records import AccountRow, IntentRow, OrderRow
+from paiid.trading.timings import Timings
+
+ClaimResult = Known | Claimed | Final
+_SKIPPED_TOGETHER = Reason("skipped", "Another order of the same call was refused, so this one was not sent.")
+
+
+class Claims:
+    """Decides claims in groups; `secret` is the install's own (E8)."""
+
+    def __init__(self, clock: Clock, latch: Latch, timings: Timings, secret: bytes, probe: Probe) -> None:
+        self._clock = clock
+        self._latch = latch
+        self._timings = timings
+        self._secret = secret
+        self._probe = probe
+
+    def client_order_id(self, account_id: str, user_id: str, key: str, position: int) -> str:
+        """`pd-` and 32 hex of an HMAC: the same order has the same id, and nobody can guess it (E8)."""
+        text = "\0".join((account_id, user_id, key, str(position)))
+        return "pd-" + hmac.new(self._secret, text.encode(), "sha256").hexdigest()[:32]
+
+    async def batch(self, tx: Tx, items: Sequence[Claim]) -> Sequence[ClaimResult | Exception]:
+        """Decide a group. Results, in order: what the claim came to, or the Problem for its caller."""
+        # The stamp is older than the gate, so the send window ends before the deadline in the database (E10).
+        stamp_s = self._clock.monotonic_s()
+        now_us = await tx.pass_gate()
+        gate = Gate(await load_active(tx), self._latch.holds())
+        standing = await lock_standing(tx, [item.principal for item in items])
+        grants = await store.lock_grants(tx, [item.principal.user_id for item in items])
+        book = Book(tx, self._clock, now_us)
+        await book.open(item.account_id for item in items if item.account_id is not None)
+        known = await store.find_intents_by_key(tx, [item.user_key for item in items])
+        adoptable = await self._load_adoptable(tx, items)
+        results: list[ClaimResult | Exception] = []
+        for item in items:
+            item.attempts += 1
+            try:
+                refuse_caller(item.principal, standing)
+                earlier = known.get(item.user_key)
+                if earlier is not None:
+                    results.append(self._known(item, earlier, book))
+                    continue
+                account = self._account(item, book, grants)
+                intent = self._decide(item, account, book, gate, adoptable)
+            except Problem as problem:
+                results.append(problem)
+                continue
+            known[item.user_key] = intent
+            results.append(self._outcome(intent, account, book, stamp_s))
+        await self._complete_known(tx, book, results)
+        await book.flush()
+        self._probe(FailPoint.IN_CLAIM)
+        return results
+
+    async def plan(self, tx: Tx, item: Claim) -> DryRunPlan:
+        """The identical decision without a key, a lock or a row (contract E16)."""
+        now_us = await tx.now_us()
+        gate = Gate(await load_active(tx), self._latch.holds())
+        grants = await store.lock_grants(tx, [item.principal.user_id])
+        book = Book(tx, self._clock, now_us)
+        if item.account_id is not None:
+            await book.open([item.account_id], lock=False)
+        account = self._account(item, book, grants, need="view")
+        around = _surroundings(item)
+        requests, proposals, refused, final = self._check_all(item, account, book, gate, around)
+        plan = DryRunPlan()
+        for position, (request, proposal) in enumerate(zip(requests, proposals, strict=True)):
+            order = self._order_row(item, account, book, position, request, proposal, around)
+            if refused is not None:
+                self._refuse(order, position, refused)
+            plan.rows.append(order)
+            plan.values.append(proposal.qty * reserve_price(proposal) if _priced(proposal) else None)
+        plan.buying_power = _buying_power(final)
+        return plan
+
+    # -- one claim ----------------------------------------------------------------------------------
+
+    def _account(
+        self, item: Claim, book: Book, grants: dict[tuple[str, str], str], need: str = "trade"
+    ) -> AccountRow:
+        if item.problem is not None:
+            raise item.problem
+        account = book.accounts.get(item.account_id) if item.account_id is not None else None
+        access = grants.get((item.principal.user_id, item.account_id or ""))
+        if account is None or access is None:
+            raise not_found("account")
+        if need == "trade" and access != "trade":
+            raise Problem(Code.FORBIDDEN, "You may look at this account but not trade in it; ask the owner.")
+        return account
+
+    def _known(self, item: Claim, intent: IntentRow, book: Book) -> Known:
+        if not hmac.compare_digest(intent.fingerprint, item.fingerprint):
+            raise Problem(
+                Code.IDEMPOTENCY_KEY_REUSED,
+                "This key was used for a different request. Nothing was executed; use a new key.",
+            )
+        account = book.accounts.get(intent.account_id)
+        # Filled in by _complete_known; a group member's own account is at hand already.
+        return (
+            Known(intent, account, [], book.now_us) if account else Known(intent, _NOWHERE, [], book.now_us)
+        )
+
+    async def _complete_known(self, tx: Tx, book: Book, results: list[ClaimResult | Exception]) -> None:
+        waiting = [(i, r) for i, r in enumerate(results) if isinstance(r, Known)]
+        if not waiting:
+            return
+        missing = [r.intent.account_id for _, r in waiting if r.account is _NOWHERE]
+        accounts = await store.load_accounts(tx, missing) if missing else {}
+        new = {intent_id for intent_id in (r.intent.id for _, r in waiting) if book.orders_of(intent_id)}
+        stored = await store.load_orders_of_intents(
+            tx, [r.intent.id for _, r in waiting if r.intent.id not in new]
+        )
+        for at, result in waiting:
+            mine = (
+                book.orders_of(result.intent.id)
+                if result.intent.id in new
+                else [order for order in stored if order.intent_id == result.intent.id]
+            )
+            account = accounts.get(result.intent.account_id, result.account)
+            results[at] = Known(result.intent, account, mine, result.now_us)
+
+    def _decide(
+        self,
+        item: Claim,
+        account: AccountRow,
+        book: Book,
+        gate: Gate,
+        adoptable: dict[tuple[str, str], OrderRow],
+    ) -> IntentRow:
+        around = _surroundings(item)
+        requests, proposals, refused, _ = self._check_all(item, account, book, gate, around)
+        intent = self._intent_row(item, account, book, len(requests))
+        book.add_intent(intent)
+        first = True
+        for position, (request, proposal) in enumerate(zip(requests, proposals, strict=True)):
+            order = self._order_row(item, account, book, position, request, proposal, around)
+            adopted = adoptable.get((account.id, order.client_order_id))
+            if adopted is not None:
+                self._adopt(book.register(adopted), order, book)
+                continue
+            if refused is not None:
+                self._refuse(order, position, refused)
+            elif first:
+                order.state = Submission.DISPATCHING
+                order.dispatch_deadline_at = book.now_us + self._timings.dispatch_us
+                first = False
+            book.add_order(order)
+        book.settle_intent(intent.id)
+        self._write_audit(item, intent, account, book, refused)
+        return intent
+
+    def _check_all(
+        self, item: Claim, account: AccountRow, book: Book, gate: Gate, around: Surroundings
+    ) -> tuple[list[OrderRequest], list[Proposal], tuple[int, Reason] | None, Standing]:
+        """All orders of the call against one account that grows with each (contract E4)."""
+        standing = book.standing(account.id, around.mark)
+        requests: list[OrderRequest] = []
+        proposals: list[Proposal] = []
+        refused: tuple[int, Reason] | None = None
+        for position, request in enumerate(_requests(item, standing)):
+            close_qty = request.qty if item.asked.close is not None else None
+            proposal = resolve(request, around, close_qty)
+            reason: Reason | None = None
+            if isinstance(proposal, Reason):
+                reason = proposal
+                proposal = _empty(request, around)
+                # A halt is the weightier no: what cannot be sized must still hear of it, and stay 423.
+                reason = halt_reason(gate, account.id, item.principal.user_id, proposal, standing) or reason
+            else:
+                reason = refuse(
+                    request,
+                    proposal,
+                    account.id,
+                    item.principal.user_id,
+                    gate,
+                    standing,
+                    around,
+                    around.limits,
+                )
+            requests.append(request)
+            proposals.append(proposal)
+            if reason is not None and refused is None:
+                refused = (position, reason)
+            if reason is None:
+                standing = grown(proposal, standing)
+        return requests, proposals, refused, standing
+
+    # -- rows ---------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _refuse(order: OrderRow, position: int, refused: tuple[int, Reason]) -> None:
+        if position == refused[0]:
+            order.state = Submission.REFUSED
+            order.reason = reason_text(refused[1])
+        else:
+            order.state = Submission.SKIPPED
+            order.reason = reason_text(_SKIPPED_TOGETHER)
+
+    @staticmethod
+    def _adopt(found: OrderRow, wanted: OrderRow, book: Book) -> None:
+        """The id is in the ledger already (an order adopted from the broker): it is this intent's (E8)."""
+        found.intent_id = wanted.intent_id
+        found.user_id = wanted.user_id
+        found.position = wanted.position
+        found.origin = "adopted"
+        book.change(found, "ledger")
+
+    def _intent_row(self, item: Claim, account: AccountRow, book: Book, count: int) -> IntentRow:
+        return IntentRow(
+            id=item.intent_id,
+            user_id=item.principal.user_id,
+            key=item.key,
+            user_key=item.user_key,
+            fingerprint=item.fingerprint,
+            kind=item.asked.kind,
+            account_id=account.id,
+            credential=f"{item.principal.credential}:{item.principal.credential_id}",
+            status="OPEN",
+            http_status=None,
+            body=None,
+            corrected=0,
+            order_count=count,
+            claimed_at=book.now_us,
+            expires_at=book.now_us + int(self._timings.call_budget_s * 1_000_000),
+            unknown_at=None,
+            final_at=None,
+            request_id=item.request_id,
+        )
+
+    def _order_row(
+        self,
+        item: Claim,
+        account: AccountRow,
+        book: Book,
+        position: int,
+        request: OrderRequest,
+        proposal: Proposal,
+        around: Surroundings,
+    ) -> OrderRow:
+        quote = around.quotes.get(request.symbol)
+        return OrderRow(
+            id=new_id(self._clock, "ord"),
+            account_id=account.id,
+            user_id=item.principal.user_id,
+            intent_id=item.intent_id,
+            position=position,
+            origin="ours",
+            client_order_id=self.client_order_id(account.id, item.principal.user_id, item.key, position),
+            broker_order_id=None,
+            state=Submission.QUEUED,
+            status=None,
+            symbol=request.symbol,
+            asset_class="stock",
+            side=request.side,
+            type=request.type,
+            time_in_force=request.time_in_force,
+            qty=qty_to_int(proposal.qty),
+            limit_price=None if request.limit_price is None else money_to_int(request.limit_price),
+            stop_price=None if request.stop_price is None else money_to_int(request.stop_price),
+            reference_price=None
+            if quote is None
+            else money_to_int(quote.ask if request.side == "buy" else quote.bid),
+            reserve_price=money_to_int(reserve_price(proposal)) if _priced(proposal) else 0,
+            filled_qty=0,
+            filled_value=0,
+            filled_avg_price=None,
+            fees=0,
+            broker_status=None,
+            broker_filled_qty=0,
+            reason=None,
+            cancel_state=None,
+            cancel_requested_at=None,
+            open=0,
+            dispatch_deadline_at=None,
+            unknown_at=None,
+            lookup_count=0,
+            next_lookup_at=None,
+            watch_until=None,
+            version=1,
+            created_at=book.now_us,
+            updated_at=book.now_us,
+            submitted_at=None,
+        )
+
+    @staticmethod
+    def _write_audit(
+        item: Claim, intent: IntentRow, account: AccountRow, book: Book, refused: tuple[int, Reason] | None
+    ) -> None:
+        book.audit(
+            AuditEntry(
+                actor_of(item.principal),
+                "order.claim" if refused is None else "order.refuse",
+                intent.id,
+                {
+                    "account": account.id,
+                    "kind": intent.kind,
+                    "orders": intent.order_count,
+                    **({} if refused is None else {"order": refused[0], "code": refused[1].code}),
+                },
+                item.request_id,
+            )
+        )
+
+    def _outcome(self, intent: IntentRow, account: AccountRow, book: Book, stamp_s: float) -> ClaimResult:
+        done = book.final.get(intent.id)
+        if done is not None:
+            return Final(*done)
+        return Claimed(intent, account, book.orders_of(intent.id), stamp_s)
+
+    async def _load_adoptable(self, tx: Tx, items: Sequence[Claim]) -> dict[tuple[str, str], OrderRow]:
+        """Only a claim that has met a unique constraint before can meet its own id in the ledger."""
+        again = [item for item in items if item.attempts and item.account_id is not None]
+        if not again:
+            return {}
+        return await store.find_orders_by_client_id(
+            tx,
+            [item.account_id for item in again if item.account_id is not None],
+            [
+                self.client_order_id(item.account_id, item.principal.user_id, item.key, position)
+                for item in again
+                if item.account_id is not None
+                for position in range(max(1, len(item.asked.orders)))
+            ],
+        )
+
+
+def refuse_caller(principal: Principal, standing: dict[tuple[str, str], Role]) -> None:
+    """Raises Problem unless the credential still stands, in this transaction (contracts A3, E9)."""
+    role = standing.get((principal.credential, principal.credential_id))
+    if role is None:
+        raise Problem(Code.INVALID_TOKEN, "This session or token has ended; sign in again.")
+    if role == "viewer":
+        raise Problem(Code.FORBIDDEN, "A viewer cannot trade; ask the owner for another role.")
+
+
+def actor_of(principal: Principal) -> Actor:
+    """Who is written into the audit."""
+    return Actor(principal.credential, principal.user_id)
+
+
+def _requests(item: Claim, standing: Standing) -> tuple[OrderRequest, ...]:
+    """The orders of the call; a close is turned into the one order that closes what is left to close (E0)."""
+    close = item.asked.close
+    if close is None:
+        return item.asked.orders
+    own = standing.of(close.symbol)
+    if own is None or own.qty == 0:
+        raise not_found("position")
+    closing = own.open_sell_qty if own.qty > 0 else own.open_buy_qty
+    left = max(ZERO, abs(own.qty) - closing)
+    if left == 0:
+        raise Problem(Code.CONFLICT, "Open orders already close this whole position; cancel them first.")
+    if close.qty is not None and close.qty > left:
+        raise Problem(
+            Code.CONFLICT,
+            f"A close may not be larger than what is left to close: {left} of {close.symbol}.",
+            extra={"measured": close.qty, "limit": left},
+        )
+    return (
+        OrderRequest(
+            symbol=close.symbol,
+            side="sell" if own.qty > 0 else "buy",
+            type="market",
+            time_in_force="day",
+            qty=close.qty or left,
+            limit_price=None,
+            stop_price=None,
+        ),
+    )
+
+
+def _surroundings(item: Claim) -> Surroundings:
+    if item.surroundings is None:
+        raise Problem(Code.INTERNAL, "The request was not prepared.")
+    return item.surroundings
+
+
+def _priced(proposal: Proposal) -> bool:
+    return proposal.quote is not None or proposal.limit_price is not None or proposal.stop_price is not None
+
+
+def _empty(request: OrderRequest, around: Surroundings) -> Proposal:
+    return Proposal(
+        request.symbol,
+        request.side,
+        request.type,
+        ZERO,
+        request.limit_price,
+        request.stop_price,
+        around.quotes.get(request.symbol),
+    )
+
+
+def _buying_power(standing: Standing) -> Decimal | None:
+    try:
+        return buying_power(standing.cash, standing.exposures)
+    except ValueError:
+        return None
+
+
+_NOWHERE = AccountRow("", "", "", "", "", "", "", 0, 0, 0, 0, 0, 0, None, None, 0)

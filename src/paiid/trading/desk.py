@@ -1,0 +1,153 @@
+"""The order desk: the parts of the order path wired together, and their background work."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from paiid.accounts.service import AccountService
+from paiid.brokers import Broker, BrokerError
+from paiid.core.clock import Clock
+from paiid.core.db import Database, DatabaseUnavailable, UniqueViolation
+from paiid.core.failpoints import Probe
+from paiid.core.leases import Leases
+from paiid.market.service import MarketService
+from paiid.trading import store
+from paiid.trading.book import Book
+from paiid.trading.cancel import Cancels
+from paiid.trading.claim import Claims
+from paiid.trading.latch import Latch
+from paiid.trading.reconcile import Reconciler
+from paiid.trading.record import Recorder
+from paiid.trading.resolve import Resolver
+from paiid.trading.send import Sender
+from paiid.trading.service import TradingService, Waiters
+from paiid.trading.timings import Timings
+from paiid.trading.updates import UpdateReader
+
+_log = structlog.get_logger("paiid.trading.desk")
+_SECRET = "client-order-id"  # noqa: S105 - the name of the row, not the secret
+_HOUSEKEEPING_S = 300.0
+_EVENT_WINDOW_US = 24 * 3600 * 1_000_000
+
+
+class Desk:
+    """Everything trading needs to run. Attributes: `service`, `cancels`, `resolver`."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        brokers: Mapping[str, Broker],
+        market: MarketService,
+        accounts: AccountService,
+        latch: Latch,
+        leases: Leases,
+        secret: bytes,
+        ttl_s: int,
+        timings: Timings,
+        probe: Probe,
+    ) -> None:
+        for broker in brokers.values():
+            timings.check(broker.lookup_lag_s)
+        self._db = db
+        self._clock = clock
+        self._leases = leases
+        self._ttl_s = ttl_s
+        waiters = Waiters()
+        self.cancels = Cancels(db, clock, timings, brokers, probe, self._published)
+        self.resolver = Resolver(db, clock, timings, brokers, market.hours, probe, self._published)
+        self.service = TradingService(
+            db,
+            clock,
+            brokers,
+            market,
+            accounts,
+            Claims(clock, latch, timings, secret, probe),
+            Recorder(clock, latch, timings, probe),
+            Sender(clock, latch, timings, probe),
+            timings,
+            ttl_s,
+            waiters,
+            self.resolver.wake,
+            probe,
+        )
+        self.readers = {
+            name: UpdateReader(
+                db,
+                clock,
+                broker,
+                leases,
+                Reconciler(db, clock, broker, timings.broker_deadline_s),
+                probe,
+                self._published,
+            )
+            for name, broker in brokers.items()
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _published(self, book: Book) -> None:
+        self.service.published(book)
+        for account_id, order_id, what in book.alarms:
+            _log.error("alarm", account=account_id, order=order_id, what=what)
+
+    def start(self) -> None:
+        """Begin the sweeps and the update streams."""
+        loops = [
+            ("resolver", self.resolver.run()),
+            ("cancels", self._repeat("cancels", self._sweep_cancels, 1.0)),
+            ("housekeeping", self._repeat("housekeeping", self._tidy, _HOUSEKEEPING_S)),
+            *((f"updates-{name}", reader.run()) for name, reader in self.readers.items()),
+        ]
+        self._tasks = [asyncio.create_task(work, name=f"paiid-{name}") for name, work in loops]
+
+    async def stop(self) -> None:
+        """Drain sends in flight, then end the background work."""
+        await self.service.stop()
+        await self.resolver.stop()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2.0)
+
+    def not_ready(self) -> str | None:
+        """Why orders cannot be taken yet, or None (contract E13)."""
+        if not self.resolver.first_pass_done:
+            return "orders left open by an earlier run are being looked at"
+        dead = next((task.get_name() for task in self._tasks if task.done()), None)
+        return None if dead is None else f"{dead} has ended"
+
+    async def _sweep_cancels(self) -> None:
+        await self.cancels.sweep()
+
+    async def _tidy(self) -> None:
+        async with self._db.begin() as tx:
+            now_us = await tx.now_us()
+            await store.prune_events(tx, now_us - _EVENT_WINDOW_US)
+            await store.drop_expired_bodies(tx, now_us - self._ttl_s * 1_000_000)
+
+    async def _repeat(self, name: str, work: Callable[[], Awaitable[None]], every_s: float) -> None:
+        while True:
+            try:
+                await work()
+            except (DatabaseUnavailable, BrokerError) as problem:
+                _log.warning("background_failed", name=name, reason=str(problem))
+            await self._clock.sleep(every_s)
+
+
+async def load_secret(db: Database, clock: Clock) -> bytes:
+    """The install's own secret behind every client order id, made once (contract E8).
+
+    Raises DatabaseUnavailable.
+    """
+    for _ in range(3):
+        async with db.read() as tx:
+            found = await store.find_secret(tx, _SECRET)
+        if found is not None:
+            return bytes.fromhex(found)
+        try:
+            async with db.begin() as tx:
+                await store.insert_secret(tx, _SECRET, clock.random_bytes(32).hex(), await tx.now_us())
+        except UniqueViolation:
+            continue
+    raise DatabaseUnavailable("the install secret could not be made")

@@ -1,0 +1,193 @@
+"""Recording what the broker said, and marking the next order of the call, in one transaction (contract E9)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paiid.auth.store import lock_standing
+from paiid.brokers import BrokerOrder, BrokerOrderView
+from paiid.core.clock import Clock
+from paiid.core.db import Tx
+from paiid.core.failpoints import FailPoint, Probe
+from paiid.domain.errors import Problem
+from paiid.domain.identity import Principal, Role
+from paiid.domain.money import money_from_int, qty_from_int
+from paiid.domain.orders import OrderRequest, Reason, Submission
+from paiid.domain.risk import Proposal
+from paiid.trading.book import Book
+from paiid.trading.checks import Gate, refuse
+from paiid.trading.claim import refuse_caller
+from paiid.trading.commands import Surroundings
+from paiid.trading.halt_store import load_active
+from paiid.trading.latch import Latch
+from paiid.trading.merge import accept, doubt, reject
+from paiid.trading.records import OrderRow
+from paiid.trading.timings import Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What sending an order came to: a view (accepted), a reason (rejected), or words (unknown)."""
+
+    view: BrokerOrderView | None = None
+    rejected: Reason | None = None
+    unknown: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One outcome to record; `principal` and `around` are for the check of the order that comes next."""
+
+    order_id: str
+    intent_id: str
+    account_id: str
+    outcome: Outcome
+    principal: Principal
+    around: Surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The next order to send, marked DISPATCHING, with its stamp; or the end of the call."""
+
+    next_order: OrderRow | None
+    stamp_s: float
+    final: tuple[int, str] | None
+    alarms: tuple[tuple[str, str, str], ...]
+
+
+class Recorder:
+    """Records outcomes in groups."""
+
+    def __init__(self, clock: Clock, latch: Latch, timings: Timings, probe: Probe) -> None:
+        self._clock = clock
+        self._latch = latch
+        self._timings = timings
+        self._probe = probe
+
+    async def batch(self, tx: Tx, items: Sequence[Recording]) -> Sequence[Recorded | Exception]:
+        """Results in order. The gate is passed again, for the next orders are marked here (K3)."""
+        stamp_s = self._clock.monotonic_s()
+        now_us = await tx.pass_gate()
+        gate = Gate(await load_active(tx), self._latch.holds())
+        standing = await lock_standing(tx, [item.principal for item in items])
+        book = Book(tx, self._clock, now_us)
+        await book.open(item.account_id for item in items)
+        await book.load_intents(item.intent_id for item in items)
+        marked: list[OrderRow | None] = []
+        for item in items:
+            order = book.orders[item.order_id]
+            self._apply(book, order, item.outcome)
+            marked.append(self._mark_next(book, order, item, gate, standing))
+        await book.flush()
+        self._probe(FailPoint.IN_RECORD)
+        return [
+            Recorded(order, stamp_s, book.final.get(item.intent_id), tuple(book.alarms))
+            for item, order in zip(items, marked, strict=True)
+        ]
+
+    def _apply(self, book: Book, order: OrderRow, outcome: Outcome) -> None:
+        if outcome.view is not None:
+            accept(book, order, outcome.view, "broker")
+        elif outcome.rejected is not None:
+            reject(book, order, outcome.rejected, "broker")
+        else:
+            doubt(book, order, self._timings.lookup_delay_us(0), outcome.unknown or "no answer")
+
+    def _mark_next(
+        self,
+        book: Book,
+        order: OrderRow,
+        item: Recording,
+        gate: Gate,
+        standing: dict[tuple[str, str], Role],
+    ) -> OrderRow | None:
+        waiting = [o for o in book.orders_of(item.intent_id) if o.state is Submission.QUEUED]
+        if not waiting:
+            return None
+        following = waiting[0]
+        stop = self._why_stop(book, order, following, item, gate, standing)
+        if stop is None:
+            book.step(following, Submission.DISPATCHING)
+            following.dispatch_deadline_at = book.now_us + self._timings.dispatch_us
+            book.change(following, "ledger")
+            return following
+        state, reason = stop
+        book.step(following, state, reason)
+        book.change(following, "ledger")
+        for later in waiting[1:]:
+            book.step(later, Submission.SKIPPED, _after(order if state is Submission.SKIPPED else following))
+            book.change(later, "ledger")
+        return None
+
+    def _why_stop(
+        self,
+        book: Book,
+        order: OrderRow,
+        following: OrderRow,
+        item: Recording,
+        gate: Gate,
+        standing: dict[tuple[str, str], Role],
+    ) -> tuple[Submission, Reason] | None:
+        """Why the next order must not go, and the state that says so (contract E4)."""
+        if order.state is not Submission.ACCEPTED:
+            return Submission.SKIPPED, _after(order)
+        intent = book.intents[item.intent_id]
+        if book.now_us > intent.expires_at:
+            return Submission.SKIPPED, Reason(
+                "call_budget", "The call's time was used up before this order's turn."
+            )
+        if following.cancel_state is not None:
+            return Submission.SKIPPED, Reason("canceled", "It was cancelled before it was sent.")
+        try:
+            refuse_caller(item.principal, standing)
+        except Problem as problem:
+            return Submission.REFUSED, Reason("caller", problem.detail)
+        request, proposal = as_proposal(following, item.around)
+        state = book.standing(
+            item.account_id,
+            item.around.mark,
+            without=[o for o in book.orders_of(item.intent_id) if o.state is Submission.QUEUED],
+        )
+        reason = refuse(
+            request,
+            proposal,
+            item.account_id,
+            item.principal.user_id,
+            gate,
+            state,
+            item.around,
+            item.around.limits,
+        )
+        return None if reason is None else (Submission.REFUSED, reason)
+
+
+def _after(order: OrderRow) -> Reason:
+    return Reason(
+        "skipped", f"Order {order.position} of the same call was not accepted, so this one was not sent."
+    )
+
+
+def as_proposal(order: OrderRow, around: Surroundings) -> tuple[OrderRequest, Proposal]:
+    """A ledger order as the checks see it."""
+    limit = None if order.limit_price is None else money_from_int(order.limit_price)
+    stop = None if order.stop_price is None else money_from_int(order.stop_price)
+    qty = qty_from_int(order.qty)
+    request = OrderRequest(order.symbol, order.side, order.type, order.time_in_force, qty, limit, stop)
+    return request, Proposal(
+        order.symbol, request.side, request.type, qty, limit, stop, around.quotes.get(order.symbol)
+    )
+
+
+def as_broker_order(order: OrderRow, account_number: str) -> BrokerOrder:
+    """A ledger order as it goes to the broker."""
+    return BrokerOrder(
+        account_number=account_number,
+        client_order_id=order.client_order_id,
+        symbol=order.symbol,
+        side=order.side,
+        qty=qty_from_int(order.qty),
+        type=order.type,
+        time_in_force=order.time_in_force,
+        limit_price=None if order.limit_price is None else money_from_int(order.limit_price),
+        stop_price=None if order.stop_price is None else money_from_int(order.stop_price),
+    )

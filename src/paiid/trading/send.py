@@ -1,0 +1,74 @@
+"""Handing one order to its broker: the only place that submits, and the only judge of what came back (E10, E11)."""
+
+import structlog
+
+from paiid.brokers import Broker, BrokerError, BrokerRejected, NotSent
+from paiid.core.clock import Clock
+from paiid.core.failpoints import FailPoint, Probe
+from paiid.domain.orders import Reason
+from paiid.trading.latch import Latch
+from paiid.trading.record import Outcome, as_broker_order
+from paiid.trading.records import OrderRow
+from paiid.trading.timings import Timings
+
+_log = structlog.get_logger("paiid.trading.send")
+
+
+class Sender:
+    """Sends an order that a committed transaction has marked, at most once."""
+
+    def __init__(self, clock: Clock, latch: Latch, timings: Timings, probe: Probe) -> None:
+        self._clock = clock
+        self._latch = latch
+        self._timings = timings
+        self._probe = probe
+
+    async def send(self, broker: Broker, account_number: str, order: OrderRow, stamp_s: float) -> Outcome:
+        """Never raises: whatever is no definite answer is an unknown outcome, cancellation included."""
+        reached = False
+        try:
+            if self._clock.monotonic_s() - stamp_s > self._timings.send_window_s:
+                return _not_sent("the send window had passed")
+            held = self._latch.holds()
+            if held is not None:
+                return _not_sent(f"this host is halted by its latch file: {held}")
+            self._probe(FailPoint.BEFORE_SEND)
+            reached = True
+            view = await broker.submit(
+                as_broker_order(order, account_number), self._timings.broker_deadline_s
+            )
+            self._probe(FailPoint.AFTER_SEND)
+            return Outcome(view=view)
+        except NotSent as problem:
+            return _not_sent(str(problem))
+        except BrokerRejected as refusal:
+            return await self._confirm(broker, account_number, order, refusal)
+        except BrokerError as problem:
+            return Outcome(unknown=str(problem))
+        except BaseException as error:  # noqa: BLE001 - after the claim everything else is unknown (E11)
+            _log.error("send_failed", order=order.id, error=type(error).__name__)
+            return (
+                Outcome(unknown="the call broke off")
+                if reached
+                else _not_sent("the call broke off before it")
+            )
+
+    async def _confirm(
+        self, broker: Broker, account_number: str, order: OrderRow, refusal: BrokerRejected
+    ) -> Outcome:
+        """A refusal is believed once a look-up a little later finds nothing."""
+        try:
+            await self._clock.sleep(broker.refusal_lookup_delay_s)
+            found = await broker.fetch_order(
+                account_number, order.client_order_id, self._timings.broker_deadline_s
+            )
+        except BaseException as error:  # noqa: BLE001 - not confirmed is not known (E11)
+            return Outcome(unknown=f"a refusal could not be confirmed ({type(error).__name__})")
+        if found is not None:
+            _log.error("refused_order_exists", order=order.id, code=refusal.code)
+            return Outcome(view=found)
+        return Outcome(rejected=Reason(refusal.code, refusal.message))
+
+
+def _not_sent(why: str) -> Outcome:
+    return Outcome(rejected=Reason("not_sent", f"Nothing was sent to the broker: {why}."))

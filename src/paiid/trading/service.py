@@ -1,0 +1,344 @@
+"""The order path: one call under one key becomes at most one submission of each of its orders, ever."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from paiid.accounts.service import AccountService
+from paiid.brokers import Broker
+from paiid.core.clock import Clock, new_id
+from paiid.core.db import CommitUnknown, Database, DatabaseUnavailable, UniqueViolation
+from paiid.core.failpoints import FailPoint, Probe
+from paiid.domain.errors import Code, Problem
+from paiid.domain.identity import Principal
+from paiid.market.service import MarketService
+from paiid.trading import store
+from paiid.trading.answers import encode, intent_status, intent_view, order_view
+from paiid.trading.book import Book
+from paiid.trading.claim import Claims
+from paiid.trading.commands import Asked, Claim, Claimed, DryRunPlan, Final, Known, Surroundings, fingerprint
+from paiid.trading.limits import limits_of
+from paiid.trading.record import Recorded, Recorder, Recording
+from paiid.trading.records import AccountRow, OrderRow
+from paiid.trading.send import Sender
+from paiid.trading.timings import Timings
+
+_log = structlog.get_logger("paiid.trading")
+_RECORD_TRIES_S = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer without HTTP: status, exact body, headers."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Waiters:
+    """Wakes calls that wait for their intent to become final in this process."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Future[tuple[int, str]]] = {}
+
+    def expect(self, intent_id: str) -> "asyncio.Future[tuple[int, str]]":
+        """A future of the final (status, body)."""
+        future: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+        self._waiting[intent_id] = future
+        return future
+
+    def forget(self, intent_id: str) -> None:
+        """Nobody waits any more."""
+        self._waiting.pop(intent_id, None)
+
+    def tell(self, final: Mapping[str, tuple[int, str]]) -> None:
+        """Intents that a committed transaction made final."""
+        for intent_id, answer in final.items():
+            future = self._waiting.get(intent_id)
+            if future is not None and not future.done():
+                future.set_result(answer)
+
+
+class TradingService:
+    """Executes intents: claim, send, record; and replays what is known of a key."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        brokers: Mapping[str, Broker],
+        market: MarketService,
+        accounts: AccountService,
+        claims: Claims,
+        recorder: Recorder,
+        sender: Sender,
+        timings: Timings,
+        ttl_s: int,
+        waiters: Waiters,
+        on_unknown: Callable[[], None],
+        probe: Probe,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._brokers = brokers
+        self._market = market
+        self._accounts = accounts
+        self._claims = claims
+        self._recorder = recorder
+        self._sender = sender
+        self._timings = timings
+        self._ttl_us = ttl_s * 1_000_000
+        self._waiters = waiters
+        self._on_unknown = on_unknown
+        self._probe = probe
+        self._running: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    # -- the call -----------------------------------------------------------------------------------
+
+    async def execute(self, principal: Principal, asked: Asked, key: str, request_id: str | None) -> Reply:
+        """Execute once under this key, or tell what became of it (contract E).
+
+        Raises Problem for what leaves no row (E5), DatabaseUnavailable before anything was claimed.
+        """
+        self._refuse_when_draining()
+        claim = await self._prepare(principal, asked, key, request_id)
+        self._probe(FailPoint.BEFORE_CLAIM)
+        result = await self._claim(claim)
+        self._probe(FailPoint.AFTER_CLAIM)
+        if isinstance(result, Final):
+            return Reply(result.status, result.body.encode())
+        if isinstance(result, Known):
+            return self._replay(result)
+        waiter = self._waiters.expect(result.intent.id)
+        task = asyncio.create_task(self._dispatch(result, claim), name="paiid-dispatch")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await self._await_answer(result, waiter, task)
+        finally:
+            self._waiters.forget(result.intent.id)
+
+    async def dry_run(self, principal: Principal, asked: Asked) -> Reply:
+        """Say what an execute would do now, and why not; nothing is kept (contract E16)."""
+        claim = await self._prepare(principal, asked, "", None, right="view")
+        async with self._db.read() as tx:
+            plan = await self._claims.plan(tx, claim)
+            accounts = await store.load_accounts(tx, [claim.account_id or ""])
+        account = accounts[claim.account_id or ""]
+        return Reply(200, encode(_dry_answer(plan, account)))
+
+    async def stop(self) -> None:
+        """Refuse new claims, give sends in flight their time; what is left is E13's."""
+        self._draining = True
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=self._timings.drain_s)
+
+    def begin_draining(self) -> None:
+        """From now on new claims get 503 (E13)."""
+        self._draining = True
+
+    def _refuse_when_draining(self) -> None:
+        if self._draining:
+            raise Problem(
+                Code.SHUTTING_DOWN,
+                "The service is shutting down; send the same request again in a moment.",
+                headers={"Retry-After": "2"},
+            )
+
+    # -- before the claim ---------------------------------------------------------------------------
+
+    async def _prepare(
+        self, principal: Principal, asked: Asked, key: str, request_id: str | None, right: str = "trade"
+    ) -> Claim:
+        account_id: str | None = None
+        surroundings: Surroundings | None = None
+        problem: Problem | None = None
+        try:
+            account = await self._accounts.resolve(
+                principal, asked.account, "trade" if right == "trade" else "view"
+            )
+            account_id = account.id
+            surroundings = await self._surroundings(principal, account.broker, asked)
+        except Problem as found:
+            problem = found
+        return Claim(
+            principal=principal,
+            key=key,
+            asked=asked,
+            fingerprint=fingerprint(asked),
+            intent_id=new_id(self._clock, "int"),
+            request_id=request_id,
+            account_id=account_id,
+            surroundings=surroundings,
+            problem=problem,
+        )
+
+    async def _surroundings(self, principal: Principal, broker_name: str, asked: Asked) -> Surroundings:
+        broker = self._brokers.get(broker_name)
+        if broker is None:
+            raise Problem(
+                Code.CONFLICT, f"The broker of this account ({broker_name}) is not configured here."
+            )
+        symbols = set(asked.symbols())
+        settings = await self._accounts.settings_of(principal.user_id)
+        return Surroundings(
+            quotes={symbol: self._market.newest(symbol) for symbol in symbols},
+            instruments={symbol: await self._market.instrument(symbol) for symbol in symbols},
+            limits=limits_of(settings),
+            position_size=settings.position_size,
+            capabilities=broker.capabilities,
+            market_open=self._market.hours.is_open(self._clock.now_us()),
+            newest=self._market.newest,
+        )
+
+    # -- the claim ----------------------------------------------------------------------------------
+
+    async def _claim(self, claim: Claim) -> Known | Claimed | Final:
+        for _ in range(3):
+            try:
+                return await self._db.commit_with(self._claims.batch, claim)
+            except UniqueViolation:
+                # Another process was first with this key, or the id is in the ledger: look again.
+                continue
+            except CommitUnknown as doubt:
+                return await self._read_back(claim, doubt)
+        raise DatabaseUnavailable("the claim met a conflict again and again")
+
+    async def _read_back(self, claim: Claim, doubt: CommitUnknown) -> Known | Final:
+        """An ambiguous COMMIT: look on a new connection; still unsure means 503 and nothing sent (E9).
+
+        What turns out to be committed is not sent either, for its stamp is lost: its deadline passes and it
+        is resolved as not placed. The key tells the truth at every moment.
+        """
+        async with self._db.read() as tx:
+            found = (await store.find_intents_by_key(tx, [claim.user_key])).get(claim.user_key)
+            if found is None:
+                raise DatabaseUnavailable("the claim was not committed") from doubt
+            orders = await store.load_orders_of_intents(tx, [found.id])
+            accounts = await store.load_accounts(tx, [found.account_id])
+            return Known(found, accounts[found.account_id], orders, await tx.now_us())
+
+    # -- sending ------------------------------------------------------------------------------------
+
+    async def _dispatch(self, claimed: Claimed, claim: Claim) -> None:
+        """Send what is marked, record, send what that marked, to the end of the call (E4)."""
+        order: OrderRow | None = next((o for o in claimed.orders if o.dispatch_deadline_at is not None), None)
+        stamp_s = claimed.stamp_s
+        broker = self._brokers[claimed.account.broker]
+        while order is not None:
+            outcome = await self._sender.send(broker, claimed.account.number, order, stamp_s)
+            around = self._refreshed(claim)
+            recorded = await self._record(
+                Recording(order.id, claimed.intent.id, claimed.account.id, outcome, claim.principal, around)
+            )
+            if recorded is None:
+                return
+            self._probe(FailPoint.AFTER_RECORD)
+            for account_id, order_id, what in recorded.alarms:
+                _log.error("alarm", account=account_id, order=order_id, what=what)
+            if outcome.unknown is not None:
+                self._on_unknown()
+            if recorded.final is not None:
+                self._waiters.tell({claimed.intent.id: recorded.final})
+            order, stamp_s = recorded.next_order, recorded.stamp_s
+
+    def _refreshed(self, claim: Claim) -> Surroundings:
+        """Today's prices for the check of the next order."""
+        around = claim.surroundings
+        if around is None or len(claim.asked.orders) < 2:
+            return around or _nothing()
+        return around.with_quotes({symbol: self._market.newest(symbol) for symbol in around.quotes})
+
+    async def _record(self, recording: Recording) -> Recorded | None:
+        """Record the outcome; None where the database stayed away, and the resolver will have to look it up."""
+        for pause_s in (*_RECORD_TRIES_S, None):
+            try:
+                return await self._db.commit_with(self._recorder.batch, recording)
+            except DatabaseUnavailable as problem:
+                _log.warning("outcome_not_recorded", order=recording.order_id, reason=str(problem))
+            if pause_s is not None:
+                await self._clock.sleep(pause_s)
+        return None
+
+    # -- answers ------------------------------------------------------------------------------------
+
+    async def _await_answer(
+        self,
+        claimed: Claimed,
+        waiter: "asyncio.Future[tuple[int, str]]",
+        task: "asyncio.Task[None]",
+    ) -> Reply:
+        """Wait for the end of the call, then a little for what is in doubt (E14)."""
+        await asyncio.wait({waiter, task}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiter.done():
+            await asyncio.wait({waiter}, timeout=self._timings.unknown_wait_s)
+        if waiter.done():
+            status, body = waiter.result()
+            return Reply(status, body.encode())
+        try:
+            known = await self._load_known(claimed.intent.id)
+        except DatabaseUnavailable:
+            # It was claimed, so a 503 would be a lie: all that can be said is where the truth will be.
+            known = Known(claimed.intent, claimed.account, claimed.orders, claimed.intent.claimed_at)
+        return self._replay(known, first=True)
+
+    async def _load_known(self, intent_id: str) -> Known:
+        async with self._db.read() as tx:
+            intent = (await store.load_intents(tx, [intent_id]))[intent_id]
+            orders = await store.load_orders_of_intents(tx, [intent_id])
+            account = (await store.load_accounts(tx, [intent.account_id]))[intent.account_id]
+            return Known(intent, account, orders, await tx.now_us())
+
+    def _replay(self, known: Known, *, first: bool = False) -> Reply:
+        """The answer of a key by the state of its orders (contracts E14, E15)."""
+        intent = known.intent
+        status = intent_status(known.orders)
+        location = f"/api/trading/intents/{intent.id}"
+        if status == "in_flight" and not first:
+            raise Problem(
+                Code.IDEMPOTENCY_IN_FLIGHT,
+                "The same request is being executed now; ask again in a second.",
+                headers={"Retry-After": "1", "Location": location},
+                extra={"intent_id": intent.id},
+            )
+        if status != "final":
+            body = encode({**intent_view(intent, known.account, known.orders), "accepted": None})
+            return Reply(202, body, {"Location": location, "Retry-After": "2"})
+        fresh = intent.final_at is not None and known.now_us - intent.final_at < self._ttl_us
+        if intent.body is not None and intent.http_status is not None and fresh:
+            marks = {} if first else {"Idempotency-Replayed": "corrected" if intent.corrected else "true"}
+            return Reply(intent.http_status, intent.body.encode(), marks)
+        body = encode(intent_view(intent, known.account, known.orders))
+        return Reply(intent.http_status or 200, body, {"Idempotency-Replayed": "summary"})
+
+    def published(self, book: Book) -> None:
+        """A transaction elsewhere in this process committed: wake whoever waits for its intents."""
+        if book.final:
+            self._waiters.tell(book.final)
+
+
+def _nothing() -> Surroundings:
+    raise Problem(Code.INTERNAL, "The request was not prepared.")
+
+
+def _dry_answer(plan: DryRunPlan, account: AccountRow) -> dict[str, object]:
+    orders: list[dict[str, object]] = []
+    for order, value in zip(plan.rows, plan.values, strict=True):
+        view = order_view(order)
+        for absent in ("id", "intent_id", "client_order_id", "broker_order_id", "version", "submitted_at"):
+            view[absent] = None
+        view["state"] = "WOULD_SEND" if order.reason is None else order.state.value
+        view["estimated_value"] = value
+        orders.append(view)
+    return {
+        "accepted": all(order.reason is None for order in plan.rows),
+        "dryRun": True,
+        "mode": account.mode,
+        "account": account.id,
+        "buying_power_after": plan.buying_power,
+        "orders": orders,
+    }
