@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, insert, or_, select, update
 
 from paiid.core.db import Row, Tx, any_of, statement
-from paiid.core.tables import accounts, halt_epoch, halt_receipts, halts, orders
+from paiid.core.tables import accounts, grants, halt_epoch, halt_receipts, halts, orders, users
 from paiid.domain.halts import Halt, HaltSet, InFlight, Level, Mode, Receipt, Scope, SweptOrder
 from paiid.domain.orders import Submission
 
@@ -83,6 +83,12 @@ _UNRECONCILED = statement(
     select(accounts.c.id, accounts.c.reconcile_problem).where(accounts.c.reconcile_problem.is_not(None))
 )
 
+_GRANTED = statement(select(grants.c.account_id).where(grants.c.user_id == bindparam("b_user")))
+_SUBJECT = {
+    "account": statement(select(accounts.c.id).where(accounts.c.id == bindparam("b_id"))),
+    "user": statement(select(users.c.id).where(users.c.id == bindparam("b_id"))),
+}
+
 
 async def load_active(tx: Tx) -> HaltSet:
     """All halts in force. A claim reads them in a statement after the gate, never in the same (contract K3)."""
@@ -94,6 +100,17 @@ async def find_halt(tx: Tx, scope: Scope) -> Halt | None:
     """The scope's row, also when it is active again; None where the scope never had one."""
     row = await tx.fetch_one(_ONE, {"b_scope": str(scope)})
     return None if row is None else _halt(row)
+
+
+async def exists(tx: Tx, scope: Scope) -> bool:
+    """Whether there is such an account or user: a halt of a mistyped id would be false comfort."""
+    subject = _SUBJECT.get(scope.kind)
+    return subject is None or await tx.fetch_one(subject, {"b_id": scope.id}) is not None
+
+
+async def load_granted_accounts(tx: Tx, user_id: str) -> set[str]:
+    """Accounts in which the user may have orders."""
+    return {row["account_id"] for row in await tx.fetch(_GRANTED, {"b_user": user_id})}
 
 
 async def next_epoch(tx: Tx) -> int:
@@ -127,6 +144,11 @@ async def load_on_wire(tx: Tx, scope: Scope, now_us: int) -> list[InFlight]:
 async def load_in_doubt(tx: Tx, scope: Scope) -> list[InFlight]:
     """Orders of the scope whose outcome is being looked up: not on the wire, but not settled either."""
     return _flying(await tx.fetch(_IN_DOUBT[scope.kind], _scoped(scope, {})))
+
+
+async def load_dispatching(tx: Tx, scope: Scope) -> list[InFlight]:
+    """Orders of the scope marked for sending and not recorded yet, whether or not their deadline has passed."""
+    return _flying(await tx.fetch(_ON_WIRE[scope.kind], _scoped(scope, {"b_now": 0})))
 
 
 async def load_still_on_wire(tx: Tx, order_ids: Sequence[str], now_us: int) -> set[str]:

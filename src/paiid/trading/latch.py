@@ -7,7 +7,7 @@ made with `touch`, is a global halt until a person removes it.
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ class PendingArm:
     reason: str
     by_kind: str
     by_id: str
+    by_role: str
     at_us: int
     cancel: bool = False
 
@@ -43,6 +44,8 @@ class Latch:
         self._lock_path = directory / f"{FILE_NAME}.lock"
         self._seen: tuple[int, int, int] | None = None
         self._reason: str | None = None
+        # Also kept in memory: a full disk must not let this process trade on.
+        self._kept: dict[str, PendingArm] = {}
 
     @property
     def path(self) -> Path:
@@ -55,7 +58,7 @@ class Latch:
             found = os.stat(self._path)
         except FileNotFoundError:
             self._seen = self._reason = None
-            return None
+            return _words(self._kept.values()) if self._kept else None
         except OSError:
             return _UNREADABLE
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
@@ -64,14 +67,16 @@ class Latch:
             self._seen = stamp
         return self._reason
 
-    def _describe(self) -> str:
+    def _describe(self) -> str | None:
         pending = self.pending()
         if pending is None:
             try:
                 return _BY_HAND if self._path.stat().st_size == 0 else _UNREADABLE
+            except FileNotFoundError:
+                return None
             except OSError:
                 return _UNREADABLE
-        return "; ".join(f"{one.scope} {one.mode}: {one.reason}" for one in pending)
+        return _words(pending) if pending else None
 
     def pending(self) -> list[PendingArm] | None:
         """The halts it stands for; [] without a file, None where the file names none that can be read."""
@@ -87,11 +92,36 @@ class Latch:
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
+    def to_settle(self) -> list[PendingArm]:
+        """Every halt that still has to reach the table, from the file and from this process's memory."""
+        return list({one.id: one for one in [*self._kept.values(), *(self.pending() or [])]}.values())
+
+    @contextmanager
+    def settling(self) -> Iterator[bool]:
+        """False where another process on this host is bringing the pending halts to the table right now."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path.with_suffix(".settling"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:
+            # No file can be written here, so no other process can wait for this one: twice does no harm.
+            yield True
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = True
+        except BlockingIOError:
+            mine = False
+        try:
+            yield mine
+        finally:
+            os.close(descriptor)
+
     def add(self, arm: PendingArm) -> None:
-        """Set the latch for one more halt; on disk when this returns. Raises OSError.
+        """Set the latch for one more halt; on disk when this returns. Raises OSError, and then holds all the same.
 
         A latch that was set by hand stays as it is: it says more than any entry.
         """
+        self._kept[arm.id] = arm
         with self._locked():
             pending = self.pending()
             if pending is not None:
@@ -99,6 +129,8 @@ class Latch:
 
     def remove(self, arm_ids: set[str]) -> None:
         """The table holds these now; the last one takes the file along. Raises OSError."""
+        for arm_id in arm_ids:
+            self._kept.pop(arm_id, None)
         with self._locked():
             pending = self.pending()
             if not pending:
@@ -138,6 +170,10 @@ class Latch:
             yield
         finally:
             os.close(descriptor)
+
+
+def _words(pending: Iterable[PendingArm]) -> str:
+    return "; ".join(f"{one.scope} {one.mode}: {one.reason}" for one in pending)
 
 
 def _parse(value: Any) -> PendingArm:

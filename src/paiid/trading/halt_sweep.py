@@ -1,0 +1,235 @@
+"""What a halt may do beside stopping new orders: cancel what rests at the broker, and close positions (contract K6).
+
+The broker's own list is the truth here, not our ledger; an order is gone when two listings in a row do not show it.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+
+from paiid.brokers import Broker, BrokerError, BrokerOrderView, BrokerRejected
+from paiid.core.clock import Clock
+from paiid.core.db import Database, DatabaseUnavailable
+from paiid.domain.errors import Problem
+from paiid.domain.halts import Receipt, Scope, SweptOrder
+from paiid.domain.identity import Actor, Principal
+from paiid.trading import halt_store, store
+from paiid.trading.cancel import Cancels
+from paiid.trading.commands import Asked, CloseRequest
+from paiid.trading.records import AccountRow, OrderRow
+from paiid.trading.service import TradingService
+
+_AT_ONCE = 8
+_ASK_AGAIN_S = 2.0
+_FLAT_WAIT_S = 5.0
+_POLL_S = 0.05
+
+Swept = dict[tuple[str, str], SweptOrder]
+
+
+class Sweeper:
+    """Lists, cancels and closes over all brokers, for one scope at a time."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        brokers: Mapping[str, Broker],
+        cancels: Cancels,
+        trading: TradingService,
+        timeout_s: float,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._brokers = brokers
+        self._cancels = cancels
+        self._trading = trading
+        self._timeout_s = timeout_s
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def accounts(self, scope: Scope) -> list[AccountRow]:
+        """The accounts in which the scope can have orders. Raises DatabaseUnavailable."""
+        async with self._db.read() as tx:
+            rows = [row for row in await store.load_all_accounts(tx) if row.broker in self._brokers]
+            if scope.kind != "user":
+                return [row for row in rows if scope.kind != "account" or row.id == scope.id]
+            granted = await halt_store.load_granted_accounts(tx, scope.id)
+        return [row for row in rows if row.id in granted or row.owner_user_id == scope.id]
+
+    def lag_s(self, accounts: Sequence[AccountRow]) -> float:
+        """How long an accepted order may stay invisible to a listing: the least pause between two."""
+        return max((self._brokers[row.broker].lookup_lag_s for row in accounts), default=0.0)
+
+    async def request_doubtful(self, scope: Scope, actor: Actor) -> Swept:
+        """Orders in doubt are cancelled as soon as they are known at the broker."""
+        async with self._db.read() as tx:
+            doubted = await halt_store.load_in_doubt(tx, scope)
+            rows = await store.load_orders(tx, [order.id for order in doubted])
+        outcomes = await self._cancels.cancel(rows, actor)
+        return {
+            (one.order.account_id, one.order.id): _swept(one.order, one.outcome, one.message)
+            for one in outcomes
+        }
+
+    async def sweep(
+        self, accounts: Sequence[AccountRow], scope: Scope, actor: Actor, asked: dict[str, float]
+    ) -> tuple[Swept, int]:
+        """One pass: list, and cancel what works. Returns the outcomes and how many orders were listed.
+
+        `asked` keeps when each order was last asked to go, so that none is asked at every pass. Raises BrokerError
+        where a list could not be had, DatabaseUnavailable.
+        """
+        parts = await asyncio.gather(*(self._sweep_account(row, scope, actor, asked) for row in accounts))
+        swept: Swept = {}
+        for part, _ in parts:
+            swept.update(part)
+        return swept, sum(listed for _, listed in parts)
+
+    async def _sweep_account(
+        self, account: AccountRow, scope: Scope, actor: Actor, asked: dict[str, float]
+    ) -> tuple[Swept, int]:
+        broker = self._brokers[account.broker]
+        async with self._slots:
+            views = list(await broker.fetch_open_orders(account.number, self._timeout_s))
+            if scope.kind == "symbol":
+                views = [view for view in views if view.symbol == scope.id]
+            if not views:
+                return {}, 0
+            async with self._db.read() as tx:
+                rows = await store.find_orders_at_broker(
+                    tx,
+                    [account.id],
+                    [view.broker_order_id for view in views],
+                    [view.client_order_id for view in views if view.client_order_id is not None],
+                )
+            known = {row.client_order_id: row for row in rows}
+            if scope.kind == "user":
+                views = [
+                    v
+                    for v in views
+                    if (row := known.get(v.client_order_id or "")) and row.user_id == scope.id
+                ]
+            now_s = self._clock.monotonic_s()
+            due = [v for v in views if now_s - asked.get(v.broker_order_id, -_ASK_AGAIN_S) >= _ASK_AGAIN_S]
+            asked.update({view.broker_order_id: now_s for view in due})
+            swept = await self._cancel(account, broker, due, known, actor)
+            return swept, len(views)
+
+    async def _cancel(
+        self,
+        account: AccountRow,
+        broker: Broker,
+        views: Sequence[BrokerOrderView],
+        known: Mapping[str, OrderRow],
+        actor: Actor,
+    ) -> Swept:
+        ours = [known[v.client_order_id] for v in views if v.client_order_id in known]
+        swept: Swept = {}
+        for one in await self._cancels.cancel([row for row in ours if row.works], actor):
+            swept[(account.id, one.order.broker_order_id or one.order.id)] = _swept(
+                one.order, one.outcome, one.message
+            )
+        for view in views:
+            key = (account.id, view.broker_order_id)
+            if key in swept:
+                continue
+            # Not in the ledger yet (or ended there already): ask the broker itself, it lists the order.
+            outcome, message = "requested", None
+            try:
+                await broker.cancel(account.number, view.broker_order_id, self._timeout_s)
+            except BrokerRejected as problem:
+                outcome, message = "refused", problem.message
+            except BrokerError as problem:
+                outcome, message = "unknown", str(problem)
+            swept[key] = SweptOrder(account.id, view.symbol, None, view.broker_order_id, outcome, message)
+        return swept
+
+    async def settle(self, accounts: Sequence[AccountRow], swept: Swept) -> Swept:
+        """What became, in the broker's own words, of orders that were only asked to go. Never raises BrokerError."""
+        numbers = {row.id: row for row in accounts}
+        settled = dict(swept)
+        for key, one in swept.items():
+            account = numbers.get(one.account_id)
+            if one.outcome == "done" or one.order_id is None or account is None:
+                continue
+            async with self._db.read() as tx:
+                rows = await store.load_orders(tx, [one.order_id])
+            try:
+                view = await self._brokers[account.broker].fetch_order(
+                    account.number, rows[0].client_order_id, self._timeout_s
+                )
+            except BrokerError:
+                continue
+            if view is not None and view.status.value in {
+                "CANCELED",
+                "EXPIRED",
+                "FILLED",
+                "REJECTED",
+                "REPLACED",
+            }:
+                outcome = (
+                    "done" if view.status.value in {"CANCELED", "EXPIRED"} else view.status.value.lower()
+                )
+                settled[key] = SweptOrder(
+                    one.account_id, one.symbol, one.order_id, view.broker_order_id, outcome, view.reason
+                )
+        return settled
+
+    async def close_all(
+        self, accounts: Sequence[AccountRow], receipt: Receipt, principal: Principal
+    ) -> list[SweptOrder]:
+        """One closing order a position, under a key of this halt so that a second try closes nothing twice.
+
+        Waits a little for the positions to be gone. Raises BrokerError, DatabaseUnavailable.
+        """
+        wanted = [
+            (row, position.symbol)
+            for row in accounts
+            for position in await self._brokers[row.broker].fetch_positions(row.number, self._timeout_s)
+            if receipt.scope.kind != "symbol" or position.symbol == receipt.scope.id
+        ]
+        closes = list(await asyncio.gather(*(self._close(row, s, receipt, principal) for row, s in wanted)))
+        placed = {(one.account_id, one.symbol) for one in closes if one.outcome in ("placed", "unknown")}
+        give_up_s = self._clock.monotonic_s() + _FLAT_WAIT_S
+        while placed and self._clock.monotonic_s() < give_up_s:
+            for row in accounts:
+                held = await self._brokers[row.broker].fetch_positions(row.number, self._timeout_s)
+                symbols = {position.symbol for position in held}
+                placed = {key for key in placed if key[0] != row.id or key[1] in symbols}
+            if placed:
+                await self._clock.sleep(_POLL_S)
+        return [
+            SweptOrder(o.account_id, o.symbol, o.order_id, o.broker_order_id, "closed", o.message)
+            if o.outcome in ("placed", "unknown") and (o.account_id, o.symbol) not in placed
+            else o
+            for o in closes
+        ]
+
+    async def _close(
+        self, account: AccountRow, symbol: str, receipt: Receipt, principal: Principal
+    ) -> SweptOrder:
+        key = f"flatten:{receipt.epoch}:{account.id}:{symbol.replace('/', '.')}"
+        asked = Asked("close", account.id, (), CloseRequest(symbol, None))
+        try:
+            async with self._slots:
+                reply = await self._trading.execute(principal, asked, key, None)
+        except Problem as problem:
+            return SweptOrder(account.id, symbol, None, None, "refused", problem.detail)
+        except DatabaseUnavailable:
+            return SweptOrder(account.id, symbol, None, None, "refused", "The database could not be reached.")
+        order = json.loads(reply.body)["orders"][0]
+        state = str(order["state"])
+        outcome = {"ACCEPTED": "placed", "UNKNOWN": "unknown"}.get(state, "refused")
+        why = order.get("reason")
+        return SweptOrder(
+            account.id,
+            symbol,
+            order["id"],
+            order["broker_order_id"],
+            outcome,
+            why["message"] if why else None,
+        )
+
+
+def _swept(order: OrderRow, outcome: str, message: str | None) -> SweptOrder:
+    return SweptOrder(order.account_id, order.symbol, order.id, order.broker_order_id, outcome, message)
