@@ -1,0 +1,138 @@
+"""The SQL of accounts as grants show them, of the grants themselves, and of user settings."""
+
+import json
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from paiid.accounts.records import Account, Grant, UserSettings, settings_from, settings_to
+from paiid.core.db import Tx, statement
+from paiid.core.tables import accounts, grants, user_settings
+from paiid.domain.identity import Right
+
+_COLUMNS = [
+    accounts.c[name] for name in ("id", "broker", "mode", "number", "name", "status", "owner_user_id")
+]
+
+_OF_USER = statement(
+    select(*_COLUMNS, grants.c.access)
+    .select_from(grants.join(accounts, accounts.c.id == grants.c.account_id))
+    .where(grants.c.user_id == bindparam("b_user"))
+    .order_by(accounts.c.created_at, accounts.c.id)
+)
+_EXISTS = statement(select(accounts.c.id).where(accounts.c.id == bindparam("b_id")))
+_ADD_ACCOUNT = statement(insert(accounts))
+_GRANTS = statement(
+    select(grants).where(grants.c.account_id == bindparam("b_account")).order_by(grants.c.user_id)
+)
+_FIND_GRANT = statement(
+    select(grants)
+    .where(grants.c.user_id == bindparam("b_user"), grants.c.account_id == bindparam("b_account"))
+    .with_for_update()
+)
+_ADD_GRANT = statement(insert(grants))
+_UPDATE_GRANT = statement(
+    update(grants).where(
+        grants.c.user_id == bindparam("b_user"), grants.c.account_id == bindparam("b_account")
+    ),
+    columns=["access"],
+)
+_LOWER_GRANTS = statement(
+    update(grants).where(grants.c.user_id == bindparam("b_user"), grants.c.access == bindparam("b_from")),
+    columns=["access"],
+)
+_DROP_GRANT = statement(
+    delete(grants).where(
+        grants.c.user_id == bindparam("b_user"), grants.c.account_id == bindparam("b_account")
+    )
+)
+_SETTINGS = statement(select(user_settings).where(user_settings.c.user_id == bindparam("b_user")))
+_ADD_SETTINGS = statement(insert(user_settings))
+_UPDATE_SETTINGS = statement(
+    update(user_settings).where(user_settings.c.user_id == bindparam("b_user")),
+    columns=["data", "version", "updated_at"],
+)
+
+
+async def load_accounts_of(tx: Tx, user_id: str) -> list[Account]:
+    """All accounts a user has a grant on, oldest first."""
+    rows = await tx.fetch(_OF_USER, {"b_user": user_id})
+    return [Account(**{name: row[name] for name in Account.__dataclass_fields__}) for row in rows]
+
+
+async def account_exists(tx: Tx, account_id: str) -> bool:
+    """Whether the ledger knows the account."""
+    return await tx.fetch_one(_EXISTS, {"b_id": account_id}) is not None
+
+
+async def add_account(tx: Tx, account: Account, cash: int, at_us: int) -> None:
+    """A new account with its cash in millionths. Raises UniqueViolation when it exists."""
+    await tx.execute(
+        _ADD_ACCOUNT,
+        {
+            "id": account.id,
+            "broker": account.broker,
+            "mode": account.mode,
+            "number": account.number,
+            "owner_user_id": account.owner_user_id,
+            "name": account.name,
+            "status": account.status,
+            "cash": cash,
+            "starting_cash": cash,
+            "open_orders": 0,
+            "event_seq": 0,
+            "event_epoch": 1,
+            "version": 0,
+            "reconciled_at": None,
+            "reconcile_problem": None,
+            "created_at": at_us,
+        },
+    )
+
+
+async def list_grants(tx: Tx, account_id: str) -> list[Grant]:
+    """The grants on an account, by user id."""
+    rows = await tx.fetch(_GRANTS, {"b_account": account_id})
+    return [Grant(**{name: row[name] for name in Grant.__dataclass_fields__}) for row in rows]
+
+
+async def put_grant(tx: Tx, grant: Grant) -> Right | None:
+    """Set a user's right on an account; what it was before. Hold the user's row alone before."""
+    row = await tx.fetch_one(_FIND_GRANT, {"b_user": grant.user_id, "b_account": grant.account_id})
+    if row is None:
+        await tx.execute(_ADD_GRANT, {name: getattr(grant, name) for name in Grant.__dataclass_fields__})
+        return None
+    before: Right = row["access"]
+    if before != grant.access:
+        await tx.execute(
+            _UPDATE_GRANT, {"b_user": grant.user_id, "b_account": grant.account_id, "access": grant.access}
+        )
+    return before
+
+
+async def lower_grants(tx: Tx, user_id: str) -> int:
+    """Turn all rights to trade of a user into rights to view. Hold his row alone before."""
+    return await tx.execute(_LOWER_GRANTS, {"b_user": user_id, "b_from": "trade", "access": "view"})
+
+
+async def drop_grant(tx: Tx, user_id: str, account_id: str) -> int:
+    """0 if there was none."""
+    return await tx.execute(_DROP_GRANT, {"b_user": user_id, "b_account": account_id})
+
+
+async def load_settings(tx: Tx, user_id: str) -> tuple[UserSettings, int]:
+    """A user's settings and their version; version 0 when nothing was ever chosen."""
+    row = await tx.fetch_one(_SETTINGS, {"b_user": user_id})
+    if row is None:
+        return UserSettings(), 0
+    return settings_from(json.loads(row["data"])), int(row["version"])
+
+
+async def save_settings(tx: Tx, user_id: str, settings: UserSettings, version: int, at_us: int) -> None:
+    """Write them under the next version. Hold the user's row alone before."""
+    data = json.dumps(settings_to(settings), separators=(",", ":"))
+    if version == 0:
+        await tx.execute(_ADD_SETTINGS, {"user_id": user_id, "data": data, "version": 1, "updated_at": at_us})
+    else:
+        await tx.execute(
+            _UPDATE_SETTINGS, {"b_user": user_id, "data": data, "version": version + 1, "updated_at": at_us}
+        )
