@@ -10,6 +10,7 @@ made up. An account that holds something without a price is tried again until th
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 import structlog
 
@@ -142,4 +143,5 @@ class DayRoll:
 
 def ended_day(hours: MarketHours, roll_us: int) -> str:
     """The date of the trading day that a roll ended."""
-    return hours.trading_day(roll_us - 1).isoformat()
+    day: date = hours.trading_day(roll_us - 1)
+    return day.isoformat()

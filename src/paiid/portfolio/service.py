@@ -1,9 +1,11 @@
 """Answers what an account holds and is worth, from the ledger's rows and the newest quotes."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from paiid.accounts.service import AccountService
+from paiid.accounts.store import load_accounts_of
 from paiid.brokers import Broker
 from paiid.core.db import Database
 from paiid.core.json import encode
@@ -66,8 +68,9 @@ class PortfolioService:
 
     async def list_accounts(self, user: Principal) -> bytes:
         """Every account the caller may see, by id."""
-        visible = [one.id for one in await self._accounts.visible(user)]
-        return encode([self._account_view(one) for one in await self.load(visible)])
+        async with self._db.read() as tx:
+            visible = await load_accounts_of(tx, user.user_id)
+        return encode([self._account_view(one) for one in await self.load([one.id for one in visible])])
 
     def _account_view(self, found: Snapshot) -> dict[str, object]:
         broker = self._brokers.get(found.account.broker)
@@ -106,10 +109,8 @@ class PortfolioService:
         quotes = {symbol: self._market.newest(symbol) for symbol in symbols}
         absent = [symbol for symbol, quote in quotes.items() if quote is None]
         if absent:
-            try:
+            # The answer says which prices are missing; holdings are told all the same.
+            with suppress(FeedUnavailable):
                 quotes.update(await self._market.quotes(absent))
-            except FeedUnavailable:
-                # The answer says which prices are missing; holdings are told all the same.
-                pass
         marks = {symbol: mark_from(quote) for symbol, quote in quotes.items()}
         return {symbol: mark for symbol, mark in marks.items() if mark is not None}

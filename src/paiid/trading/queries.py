@@ -34,6 +34,17 @@ _PAGES = {
     for symbol in (False, True)
     for status in ("open", "closed", "all")
 }
+_NEWEST = select(*[orders.c[name] for name in ORDER_FIELDS]).order_by(orders.c.id.desc())
+_NEWEST_ORDERS = {
+    (account, state): statement(
+        _NEWEST.where(
+            *([orders.c.account_id == bindparam("b_account")] if account else []),
+            *([orders.c.state == bindparam("b_state")] if state else []),
+        ).limit(bindparam("b_limit"))
+    )
+    for account in (False, True)
+    for state in (False, True)
+}
 _ORDER = statement(select(*[orders.c[name] for name in ORDER_FIELDS]).where(orders.c.id == bindparam("b_id")))
 _FILLS = (
     select(*[executions.c[name] for name in EXECUTION_FIELDS])
@@ -60,6 +71,19 @@ async def load_order_page(
     if symbol is not None:
         params["b_symbol"] = symbol
     rows: Sequence[Row] = await tx.fetch(_PAGES[(symbol is not None, status)], params)
+    return [order_from(row) for row in rows]
+
+
+async def load_newest_orders(
+    tx: Tx, account_id: str | None, state: str | None, limit: int
+) -> list[OrderRow]:
+    """Newest first, of all accounts and states unless named: for the host's own command line."""
+    params: dict[str, object] = {"b_limit": limit}
+    if account_id is not None:
+        params["b_account"] = account_id
+    if state is not None:
+        params["b_state"] = state
+    rows = await tx.fetch(_NEWEST_ORDERS[(account_id is not None, state is not None)], params)
     return [order_from(row) for row in rows]
 
 

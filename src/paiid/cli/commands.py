@@ -1,0 +1,226 @@
+"""The command tree: what exists, with its help. The work is imported when a command runs, so help is quick."""
+
+from typing import Annotated
+
+import typer
+
+_EPILOG = "Configuration comes from environment variables; `paiid doctor` shows what is in force."
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="PaiiD: a self-hosted trading service in which a retry can never buy twice.",
+    epilog=_EPILOG,
+)
+users = typer.Typer(no_args_is_help=True, help="Who may sign in.")
+tokens = typer.Typer(no_args_is_help=True, help="API tokens for scripts.")
+orders = typer.Typer(no_args_is_help=True, help="Look at orders, and settle one that stays in doubt.")
+app.add_typer(users, name="user")
+app.add_typer(tokens, name="token")
+app.add_typer(orders, name="orders")
+
+Email = Annotated[str, typer.Argument(help="The user's e-mail address.", metavar="EMAIL")]
+ScopeOption = Annotated[
+    str, typer.Option("--scope", help="global, account:ID, user:ID or symbol:TICKER.", metavar="SCOPE")
+]
+Stdin = Annotated[
+    bool,
+    typer.Option(
+        "--password-stdin", help="Read the password from standard input instead of asking on the terminal."
+    ),
+]
+
+
+@app.command()
+def serve(
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Bring the database up to this version first.")
+    ] = False,
+) -> None:
+    """Serve the API until SIGTERM or Ctrl-C; ends within 5 seconds of it.
+
+    Refuses to start (exit code 2) with settings that are wrong, telling one line for each problem; and (exit code 1)
+    beside another server on the same SQLite file, on a port in use, or on a database of another version.
+    """
+    from paiid.cli.serve import run
+
+    run(migrate_first=migrate)
+
+
+@app.command()
+def doctor() -> None:
+    """Show the effective configuration, secrets masked, and probe each dependency.
+
+    Exit code 1 if something is down, 2 if the settings are wrong. Beside a running server it disturbs nothing.
+    """
+    from paiid.cli.doctor import run
+
+    run()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database up to this version. A database that is newer than this version is refused."""
+    from paiid.cli.migrate import run
+
+    run()
+
+
+@app.command()
+def halt(
+    scope: ScopeOption = "global",
+    mode: Annotated[
+        str, typer.Option("--mode", help="halted, or reduce_only: only orders that shrink a position.")
+    ] = "halted",
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; kept in the audit and shown to everyone halted.")
+    ] = "halted on the host",
+    cancel: Annotated[
+        bool,
+        typer.Option("--cancel", help="Also ask for the cancellation of every open order of the scope."),
+    ] = False,
+) -> None:
+    """Stop trading, with or without a running server.
+
+    Written to the database: in force for every server at once. Where the database cannot be reached, the latch
+    file in DATA_DIR halts the server on this host (the whole of it, whatever the scope), and the exit code is 1.
+    """
+    from paiid.cli.halt import arm
+
+    arm(scope, mode, reason, cancel)
+
+
+@app.command()
+def resume(
+    reason: Annotated[str, typer.Option("--reason", help="Why it is safe; kept in the audit.")],
+    scope: ScopeOption = "global",
+    epoch: Annotated[
+        int | None,
+        typer.Option("--epoch", help="The epoch you have looked at; refused if the halt changed since."),
+    ] = None,
+) -> None:
+    """Let trading in a scope go on.
+
+    Refused while orders of the scope are in doubt or its positions do not agree with the broker's.
+    """
+    from paiid.cli.halt import lift
+
+    lift(scope, epoch, reason)
+
+
+@users.command("add")
+def user_add(
+    email: Email,
+    role: Annotated[str, typer.Option("--role", help="owner, trader or viewer.")] = "trader",
+    password_stdin: Stdin = False,
+) -> None:
+    """Add a user. The password is asked for, 8 to 128 characters; it is never an argument."""
+    from paiid.cli.users import add
+
+    add(email, role, password_stdin)
+
+
+@users.command("list")
+def user_list() -> None:
+    """List users with role and state."""
+    from paiid.cli.users import show_all
+
+    show_all()
+
+
+@users.command("disable")
+def user_disable(email: Email) -> None:
+    """Keep a user out: ends every session, and no order of theirs can be claimed any more."""
+    from paiid.cli.users import disable
+
+    disable(email)
+
+
+@users.command("enable")
+def user_enable(email: Email) -> None:
+    """Let a disabled user sign in again."""
+    from paiid.cli.users import enable
+
+    enable(email)
+
+
+@users.command("role")
+def user_role(
+    email: Email, role: Annotated[str, typer.Argument(help="owner, trader or viewer.", metavar="ROLE")]
+) -> None:
+    """Change a user's role."""
+    from paiid.cli.users import change_role
+
+    change_role(email, role)
+
+
+@users.command("password")
+def user_password(email: Email, password_stdin: Stdin = False) -> None:
+    """Set a new password, asked for on the terminal; ends every session of the user."""
+    from paiid.cli.users import change_password
+
+    change_password(email, password_stdin)
+
+
+@tokens.command("new")
+def token_new(
+    email: Email,
+    name: Annotated[str, typer.Option("--name", help="What it is for.")],
+    scope: Annotated[list[str], typer.Option("--scope", help="read, trade or halt; may be repeated.")] = [  # noqa: B006 - typer copies it
+        "read"
+    ],
+    days: Annotated[
+        int | None,
+        typer.Option("--days", min=1, max=3650, help="Days until it expires; never, if not given."),
+    ] = None,
+) -> None:
+    """Make an API token. It is shown once, alone on standard output."""
+    from paiid.cli.tokens import new
+
+    new(email, name, scope, days)
+
+
+@tokens.command("revoke")
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(help="The token's id, as `token list` shows it.", metavar="ID")],
+) -> None:
+    """Revoke an API token at once."""
+    from paiid.cli.tokens import revoke
+
+    revoke(token_id)
+
+
+@tokens.command("list")
+def token_list(email: Email) -> None:
+    """List a user's API tokens; the secrets are not kept and cannot be shown."""
+    from paiid.cli.tokens import show_all
+
+    show_all(email)
+
+
+@orders.command("list")
+def orders_list(
+    account: Annotated[str | None, typer.Option("--account", help="Only this account's.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", help="Only in this state, such as UNKNOWN or ACCEPTED.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 50,
+) -> None:
+    """List orders, newest first."""
+    from paiid.cli.orders import show
+
+    show(account, state, limit)
+
+
+@orders.command("settle")
+def orders_settle(
+    order_id: Annotated[str, typer.Argument(help="The order's id.", metavar="ID")],
+    outcome: Annotated[
+        str, typer.Argument(help="placed or not-placed, as the broker itself told you.", metavar="OUTCOME")
+    ],
+) -> None:
+    """Say what became of an order that is UNKNOWN, after asking the broker. Audited; it cannot be taken back."""
+    from paiid.cli.orders import settle
+
+    settle(order_id, outcome)
