@@ -131,7 +131,7 @@ def user_list() -> None:
 
 @users.command("disable")
 def user_disable(email: Email) -> None:
-    """Keep a user out: ends every session, and no order of theirs can be claimed any more."""
+    """Keep a user out: ends every session, revokes every token; no order of theirs can be claimed any more."""
     from paiid.cli.users import disable
 
     disable(email)
@@ -183,12 +183,13 @@ def token_new(
 
 @tokens.command("revoke")
 def token_revoke(
+    email: Email,
     token_id: Annotated[str, typer.Argument(help="The token's id, as `token list` shows it.", metavar="ID")],
 ) -> None:
     """Revoke an API token at once."""
     from paiid.cli.tokens import revoke
 
-    revoke(token_id)
+    revoke(email, token_id)
 
 
 @tokens.command("list")

@@ -6,9 +6,10 @@ from paiid.cli.session import CLI_ACTOR, fail, table, with_database
 from paiid.core.audit import AuditEntry
 from paiid.core.clock import Clock
 from paiid.core.db import Database
+from paiid.core.instants import instant
 from paiid.core.settings import Settings
 from paiid.domain.orders import Submission
-from paiid.trading.answers import instant, quantity
+from paiid.trading.answers import quantity
 from paiid.trading.book import Book
 from paiid.trading.queries import find_order, load_newest_orders
 from paiid.trading.records import OrderRow

@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from paiid.accounts.service import AccountService
-from paiid.accounts.store import load_accounts_of
 from paiid.brokers import Broker
 from paiid.core.db import Database
 from paiid.core.json import encode
@@ -68,8 +67,7 @@ class PortfolioService:
 
     async def list_accounts(self, user: Principal) -> bytes:
         """Every account the caller may see, by id."""
-        async with self._db.read() as tx:
-            visible = await load_accounts_of(tx, user.user_id)
+        visible = await self._accounts.list_accounts(user)
         return encode([self._account_view(one) for one in await self.load([one.id for one in visible])])
 
     def _account_view(self, found: Snapshot) -> dict[str, object]:

@@ -5,10 +5,10 @@ from decimal import Decimal
 from typing import Any
 
 from paiid.brokers import Capabilities
+from paiid.core.instants import instant
 from paiid.domain.money import plain
 from paiid.domain.valuation import Valued, Worth, best_and_worst, change_since
 from paiid.portfolio.store import AccountFigures, Day
-from paiid.trading.answers import instant
 
 _ORDER_CLASSES = ("simple",)
 
