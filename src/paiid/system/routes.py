@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from paiid.auth.access import may
+from paiid.core.instants import instant
 from paiid.core.json import encode
 from paiid.domain.identity import Principal
 from paiid.system.health import Health
-from paiid.trading.answers import instant
 
 router = APIRouter(prefix="/api/health", tags=["health"])
 _ALIVE = b'{"alive":true}'

@@ -106,9 +106,9 @@ async def kill_state(
     view = await service.view(_scope(scope, user), epoch)
     refusal = await service.refuse(user, view.scope)
     # A global or symbol halt stops everyone, so everyone may know of it; another's account or user is not his to see.
-    if refusal is not None and view.scope.kind in ("account", "user") and refusal.code is Code.NOT_FOUND:
-        if view.scope != Scope("user", user.user_id):
-            raise refusal
+    hidden = refusal is not None and refusal.code is Code.NOT_FOUND and view.scope.kind in ("account", "user")
+    if hidden and refusal is not None and view.scope != Scope("user", user.user_id):
+        raise refusal
     return _answer(view, details=refusal is None)
 
 

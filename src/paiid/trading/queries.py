@@ -74,9 +74,7 @@ async def load_order_page(
     return [order_from(row) for row in rows]
 
 
-async def load_newest_orders(
-    tx: Tx, account_id: str | None, state: str | None, limit: int
-) -> list[OrderRow]:
+async def load_newest_orders(tx: Tx, account_id: str | None, state: str | None, limit: int) -> list[OrderRow]:
     """Newest first, of all accounts and states unless named: for the host's own command line."""
     params: dict[str, object] = {"b_limit": limit}
     if account_id is not None:

@@ -121,10 +121,10 @@ class OrderBody(StrictModel):
 class ExecuteBody(StrictModel):
     """A call of 1 to 10 orders under one key."""
 
-    requestId: str | None = Field(  # noqa: N815 - the name on the wire
+    requestId: str | None = Field(
         default=None, description="The idempotency key, if not in the header Idempotency-Key."
     )
-    dryRun: bool = Field(default=False, description="Say what would happen, do nothing.")  # noqa: N815
+    dryRun: bool = Field(default=False, description="Say what would happen, do nothing.")
     account: str | None = Field(default=None, max_length=64, description="An account's id; default: yours.")
     orders: list[OrderBody] = Field(min_length=1, max_length=MAX_BATCH)
 

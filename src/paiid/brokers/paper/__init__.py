@@ -59,6 +59,7 @@ class PaperBroker:
         lists_end_with_day=False,
     )
     lookup_lag_s = 0.0
+    refusal_lookup_delay_s = 0.0
 
     def __init__(
         self,

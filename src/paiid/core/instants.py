@@ -1,0 +1,25 @@
+"""Instants on the wire: RFC 3339 in UTC, from microseconds since the epoch, without going through floats."""
+
+
+def instant(at_us: int | None) -> str | None:
+    """RFC 3339 in UTC with microseconds."""
+    if at_us is None:
+        return None
+    seconds, micros = divmod(at_us, 1_000_000)
+    days, rest = divmod(seconds, 86_400)
+    year, month, day = _civil(days)
+    hours, rest = divmod(rest, 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{secs:02}.{micros:06}Z"
+
+
+def _civil(days: int) -> tuple[int, int, int]:
+    """Days since 1970-01-01 to year, month, day (H. Hinnant, chrono-compatible date algorithms)."""
+    shifted = days + 719_468
+    era, of_era = divmod(shifted, 146_097)
+    year_of_era = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
+    day_of_year = of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    month_index = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * month_index + 2) // 5 + 1
+    month = month_index + 3 if month_index < 10 else month_index - 9
+    return year_of_era + era * 400 + (month <= 2), month, day

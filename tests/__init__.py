@@ -1,0 +1,1 @@
+"""The tests: real databases, real sockets, no network beyond loopback."""

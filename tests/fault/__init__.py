@@ -1,0 +1,1 @@
+"""Promises, tried by breaking things: processes killed, answers lost, databases stopped."""

