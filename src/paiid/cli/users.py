@@ -24,7 +24,7 @@ from paiid.auth.store import (
 from paiid.auth.token_store import revoke_tokens
 from paiid.cli.session import CLI_ACTOR, fail, read_password, table, with_database
 from paiid.core.audit import AuditEntry, write_audit
-from paiid.core.clock import Clock, new_id
+from paiid.core.clock import Clock, SystemClock, new_id
 from paiid.core.db import Database, Tx, UniqueViolation
 from paiid.core.instants import instant
 from paiid.core.settings import Settings
@@ -55,7 +55,7 @@ def _hash_password(from_stdin: bool) -> str:
         check_password(password)
     except Problem as problem:
         fail(problem.detail, 2)
-    passwords = Passwords()
+    passwords = Passwords(SystemClock())
     try:
         return asyncio.run(passwords.hash(password))
     finally:

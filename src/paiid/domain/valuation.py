@@ -214,7 +214,7 @@ def closing_price(quote: Quote | None, roll_us: int) -> Decimal | None:
     """
     if quote is None:
         return None
-    if quote.as_of_us >= roll_us:
+    if quote.as_of_us > roll_us:
         return quote.prev_close if quote.prev_close > 0 else None
     mark = mark_from(quote)
     return None if mark is None else mark.price
