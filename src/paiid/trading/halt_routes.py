@@ -10,7 +10,7 @@ from paiid.core.json import StrictModel, decode, encode
 from paiid.domain.errors import Code, FieldError, Problem, invalid_field
 from paiid.domain.halts import GLOBAL, MAX_REASON, Mode, Receipt, Scope, SweptOrder
 from paiid.domain.identity import Actor, Principal
-from paiid.trading.answers import instant
+from paiid.core.instants import instant
 from paiid.trading.halt import HaltService, HaltView
 from paiid.trading.halt_change import Arm, Resume
 

@@ -76,7 +76,7 @@ _STILL_ON_WIRE = statement(
 )
 _DOUBTED_ACCOUNTS = statement(
     select(orders.c.account_id)
-    .where(orders.c.state.in_([Submission.UNKNOWN.value, Submission.DISPATCHING.value]))
+    .where(or_(orders.c.state == Submission.UNKNOWN.value, orders.c.state == Submission.DISPATCHING.value))
     .distinct()
 )
 _UNRECONCILED = statement(
