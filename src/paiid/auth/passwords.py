@@ -1,13 +1,14 @@
 """Passwords: argon2id in a bounded pool of threads, so that a flood of logins cannot starve the service."""
 
 import asyncio
-import secrets
+from base64 import urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import Type
 
+from paiid.core.clock import Clock
 from paiid.domain.errors import Code, Problem, invalid_field
 
 MIN_LENGTH = 8
@@ -28,22 +29,22 @@ def check_password(password: str, field: str = "password") -> None:
         )
 
 
-def generate_password() -> str:
+def generate_password(clock: Clock) -> str:
     """A password nobody guesses: 144 random bits."""
-    return secrets.token_urlsafe(18)
+    return urlsafe_b64encode(clock.random_bytes(18)).decode()
 
 
 class Passwords:
     """Hashes and verifies; at most two at a time, at most 32 waiting."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._hasher = PasswordHasher(
             time_cost=TIME_COST, memory_cost=MEMORY_KIB, parallelism=1, hash_len=32, salt_len=16, type=Type.ID
         )
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="paiid-password")
         self._waiting = 0
         # Compared with when there is no such user, so that both answers take the same time.
-        self._nobody = self._hasher.hash(secrets.token_urlsafe(32))
+        self._nobody = self._hasher.hash(generate_password(clock))
 
     async def hash(self, password: str) -> str:
         """The text to store. Raises Problem (503) when too many wait."""

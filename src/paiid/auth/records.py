@@ -1,9 +1,18 @@
 """The rows of users, sessions and API tokens as frozen values."""
 
+import re
 from dataclasses import dataclass
 
 from paiid.core.db import Row
 from paiid.domain.identity import ALL_SCOPES, Role, Scope
+
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}")
+
+
+def normal_email(text: str) -> str | None:
+    """The form in which addresses are kept and compared; None for what is no address."""
+    email = text.strip().lower()
+    return email if _EMAIL.fullmatch(email) else None
 
 
 @dataclass(frozen=True, slots=True)

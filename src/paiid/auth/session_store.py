@@ -44,7 +44,11 @@ _ROTATE = statement(
     ],
 )
 _END_ONE = statement(
-    update(sessions).where(sessions.c.id == bindparam("b_id"), sessions.c.ended_at.is_(None)),
+    update(sessions).where(
+        sessions.c.id == bindparam("b_id"),
+        sessions.c.user_id == bindparam("b_user"),
+        sessions.c.ended_at.is_(None),
+    ),
     columns=["ended_at", "end_reason"],
 )
 _END_ALL = statement(
@@ -110,9 +114,11 @@ async def rotate_session(tx: Tx, session: Session) -> None:
     )
 
 
-async def end_session(tx: Tx, session_id: str, at_us: int, reason: str) -> int:
-    """End one; 0 if it had ended."""
-    return await tx.execute(_END_ONE, {"b_id": session_id, "ended_at": at_us, "end_reason": reason})
+async def end_session(tx: Tx, user_id: str, session_id: str, at_us: int, reason: str) -> int:
+    """End one; 0 if it is not his or had ended."""
+    return await tx.execute(
+        _END_ONE, {"b_id": session_id, "b_user": user_id, "ended_at": at_us, "end_reason": reason}
+    )
 
 
 async def end_sessions(tx: Tx, user_id: str, at_us: int, reason: str, but: str = "") -> int:

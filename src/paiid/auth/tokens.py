@@ -72,12 +72,16 @@ class _Key:
 class TokenMaker:
     """Makes and reads tokens with the current key, and reads those of the previous one."""
 
-    def __init__(self, key: str, previous: str | None, algorithm: str) -> None:
-        """Raises ValueError for a key that is shorter than the hash."""
-        secrets = [text.encode() for text in (key, previous) if text is not None]
-        if any(len(secret) < KEY_BYTES[algorithm] for secret in secrets):
-            raise ValueError(f"the key is shorter than the {KEY_BYTES[algorithm]} bytes of {algorithm}")
+    def __init__(self, algorithm: str) -> None:
         self._algorithm = algorithm
+        self._keys: list[_Key] = []
+
+    def use_keys(self, key: str, previous: str | None) -> None:
+        """Before anything else. Raises ValueError for a key that is shorter than the hash."""
+        secrets = [text.encode() for text in (key, previous) if text is not None]
+        least = KEY_BYTES[self._algorithm]
+        if any(len(secret) < least for secret in secrets):
+            raise ValueError(f"a key for {self._algorithm} has at least {least} bytes")
         self._keys = [_Key(secret) for secret in secrets]
 
     # -- access tokens ------------------------------------------------------------------------------
@@ -121,13 +125,12 @@ class TokenMaker:
                 raise invalid_token()
             kid = header.get("kid")
             for key in self._keys:
-                if kid == key.kid or (kid is None and key is self._keys[-1]):
+                if kid is not None and kid != key.kid:
+                    continue
+                try:
                     return self._decode(token, key)
-                if kid is None:
-                    try:
-                        return self._decode(token, key)
-                    except jwt.InvalidSignatureError:
-                        continue
+                except jwt.InvalidSignatureError:
+                    continue
         except jwt.PyJWTError:
             raise invalid_token() from None
         raise invalid_token()
@@ -163,6 +166,10 @@ class TokenMaker:
             if same(digest(token), stored_hash):
                 return token
         return None
+
+    def is_refresh(self, token: str, claim: RefreshClaim) -> bool:
+        """Whether we made it once: only then may its reuse end the family, for ids of sessions are no secret."""
+        return any(same(token, self._refresh(key, claim.session_id, claim.generation)) for key in self._keys)
 
     @staticmethod
     def _refresh(key: _Key, session_id: str, generation: int) -> str:

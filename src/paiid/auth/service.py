@@ -1,0 +1,84 @@
+"""One door to everything about callers: who they are, their sessions, the users, the tokens."""
+
+from paiid.auth import session_store, store
+from paiid.auth.api_tokens import ApiTokens
+from paiid.auth.callers import Callers
+from paiid.auth.owner import ensure_owner
+from paiid.auth.passwords import Passwords
+from paiid.auth.sessions import Sessions
+from paiid.auth.tokens import TokenMaker
+from paiid.auth.users import OnUser, Users
+from paiid.core.clock import Clock
+from paiid.core.db import Database, UniqueViolation
+from paiid.core.limits import RateLimiter
+from paiid.core.settings import Settings
+from paiid.domain.identity import Principal
+
+_JWT_SECRET = "jwt_secret_key"  # noqa: S105 - the name of a row
+_KEEP_ENDED_US = 90 * 86_400 * 1_000_000
+
+
+class AuthService:
+    """`sessions`, `users` and `api_tokens` do the work; `authenticate` is what every request asks."""
+
+    def __init__(
+        self, db: Database, clock: Clock, settings: Settings, limiter: RateLimiter, on_user_created: OnUser
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._settings = settings
+        self._passwords = Passwords(clock)
+        self._tokens = TokenMaker(settings.jwt_algorithm)
+        self._callers = Callers(db, clock, self._tokens, settings.api_token)
+        self.sessions = Sessions(
+            db,
+            clock,
+            limiter,
+            self._passwords,
+            self._tokens,
+            self._callers,
+            settings.jwt_access_token_expire_minutes,
+            settings.jwt_refresh_token_expire_days,
+        )
+        self.users = Users(db, clock, limiter, self._passwords, self._callers, on_user_created)
+        self.api_tokens = ApiTokens(db, clock, self._callers)
+
+    async def start(self) -> None:
+        """Read or make the signing key, make the first owner, forget sessions that ended 90 days ago.
+
+        Raises DatabaseUnavailable; ValueError, Problem or OSError for settings that do not work.
+        """
+        await self._ensure_secret(store.MANAGEMENT_LOCK, "-")
+        key = self._settings.jwt_secret_key
+        if key is None:
+            key = await self._ensure_secret(_JWT_SECRET, self._clock.random_bytes(64).hex())
+        self._tokens.use_keys(key, self._settings.jwt_secret_key_previous)
+        await ensure_owner(self._db, self._clock, self._settings, self._passwords, self.users)
+        async with self._db.begin() as tx:
+            await session_store.prune_sessions(tx, self._clock.now_us() - _KEEP_ENDED_US)
+
+    async def stop(self) -> None:
+        """Finish what is under way."""
+        await self._callers.stop()
+        self._passwords.close()
+
+    async def authenticate(self, token: str, *, to_halt: bool = False) -> Principal:
+        """Whom a bearer text stands for. Raises Problem (401), DatabaseUnavailable (see Callers)."""
+        return await self._callers.authenticate(token, to_halt=to_halt)
+
+    async def _ensure_secret(self, name: str, fresh: str) -> str:
+        """The value of this installation, made once: of several processes one is first."""
+        async with self._db.read() as tx:
+            found = await store.find_secret(tx, name)
+        if found is not None:
+            return found
+        try:
+            async with self._db.begin() as tx:
+                await store.add_secret(tx, name, fresh, await tx.now_us())
+            return fresh
+        except UniqueViolation:
+            async with self._db.read() as tx:
+                found = await store.find_secret(tx, name)
+        if found is None:
+            raise LookupError(f"the secret {name} vanished")
+        return found
