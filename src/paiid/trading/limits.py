@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from paiid.accounts.service import UserSettings
+from paiid.accounts.records import UserSettings
 from paiid.domain.risk import RiskLimits
 
 DEPLOYMENT = RiskLimits()

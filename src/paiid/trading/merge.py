@@ -30,18 +30,18 @@ def differs(order: OrderRow, view: BrokerOrderView) -> str | None:
     return next((name for name, ours, theirs in pairs if ours != theirs), None)
 
 
-def accept(book: Book, order: OrderRow, view: BrokerOrderView, source: str) -> None:
-    """The broker has the order. Equal to ours: adopt it; else leave it in doubt and raise the alarm."""
+def accept(book: Book, order: OrderRow, view: BrokerOrderView, source: str) -> bool:
+    """The broker has the order. Equal to ours: adopt it, True; else leave it in doubt and raise the alarm."""
     field = differs(order, view)
     if field is not None:
         alarm(book, order, "order.mismatch", {"field": field, "broker_order_id": view.broker_order_id})
         if order.state is Submission.DISPATCHING:
             doubt(book, order, 0, f"the broker shows another {field}")
-        return
+        return False
     if order.state is Submission.REJECTED or order.state in (Submission.REFUSED, Submission.SKIPPED):
         # Final, and yet it lives: nothing may be hidden, so the account stops until a person has looked.
         alarm(book, order, "order.alive_after_refusal", {"broker_order_id": view.broker_order_id})
-        return
+        return False
     corrected = order.state is Submission.NOT_PLACED
     if order.state is not Submission.ACCEPTED:
         book.step(order, Submission.ACCEPTED)
@@ -57,6 +57,7 @@ def accept(book: Book, order: OrderRow, view: BrokerOrderView, source: str) -> N
         alarm(book, order, "order.corrected", {"from": "NOT_PLACED", "to": "ACCEPTED"})
         if order.intent_id is not None:
             book.finish_again(order.intent_id)
+    return True
 
 
 def reject(book: Book, order: OrderRow, reason: Reason, source: str) -> None:

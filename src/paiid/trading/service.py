@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -273,7 +274,8 @@ class TradingService:
         task: "asyncio.Task[None]",
     ) -> Reply:
         """Wait for the end of the call, then a little for what is in doubt (E14)."""
-        await asyncio.wait({waiter, task}, return_when=asyncio.FIRST_COMPLETED)
+        awaited: list[asyncio.Future[Any]] = [waiter, task]
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         if not waiter.done():
             await asyncio.wait({waiter}, timeout=self._timings.unknown_wait_s)
         if waiter.done():

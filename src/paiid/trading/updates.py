@@ -220,8 +220,7 @@ class UpdateReader:
             correcting = order.state is Submission.NOT_PLACED
             if correcting and not gate:
                 raise _GateNeeded
-            accept(book, order, view, "broker")
-            if order.state is not Submission.ACCEPTED:
+            if not accept(book, order, view, "broker"):
                 return
             if correcting:
                 await halt_corrected(book.tx, self._clock, book.now_us, order)
