@@ -7,6 +7,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
+from paiid.core.clock import Clock
+from paiid.core.db import Database, DatabaseUnavailable, Tx, make_database
+from paiid.domain.errors import Code, Problem
+from paiid.domain.halts import GLOBAL, Level, Mode, Scope
+from paiid.domain.identity import Principal
+from paiid.trading import halt_store
+from paiid.trading.halt import HaltService
+from paiid.trading.halt_change import Arm, Resume
+from paiid.trading.latch import Latch
 from tests.halt_world import (
     HOST,
     ClaimLike,
@@ -20,16 +30,6 @@ from tests.halt_world import (
     person,
     set_order,
 )
-
-from paiid.core.clock import Clock
-from paiid.core.db import Database, DatabaseUnavailable, Tx, make_database
-from paiid.domain.errors import Code, Problem
-from paiid.domain.halts import GLOBAL, Level, Mode, Scope
-from paiid.domain.identity import Principal
-from paiid.trading import halt_store
-from paiid.trading.halt import HaltService
-from paiid.trading.halt_change import Arm, Resume
-from paiid.trading.latch import Latch
 
 ALL_FOUR = ["global", "account:acc1", "user:usr1", "symbol:AAPL"]
 

@@ -7,6 +7,7 @@ latch     what could not be written: holds this process, is tried again every se
 
 import asyncio
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -56,6 +57,7 @@ class HaltService:
         self._carrying: dict[int, asyncio.Task[int]] = {}
         # Pending halts that the table has taken; a latch file that cannot be removed must not arm them again.
         self._settled: set[str] = set()
+        self._running: asyncio.Task[None] | None = None
 
     # -- the calls ----------------------------------------------------------------------------------
 
@@ -198,6 +200,10 @@ class HaltService:
 
     # -- in the background --------------------------------------------------------------------------
 
+    async def start(self) -> None:
+        """Begin the background work."""
+        self._running = asyncio.create_task(self.run(), name="paiid-halt")
+
     async def run(self) -> None:
         """Settle the latch and carry abandoned receipts on, every second, until cancelled."""
         while True:
@@ -210,7 +216,9 @@ class HaltService:
 
     async def stop(self) -> None:
         """End the work of this process; another, or the next start, carries the receipts on."""
-        tasks = set(self._carrying.values())
+        tasks: set[asyncio.Task[Any]] = set(self._carrying.values())
+        if self._running is not None:
+            tasks.add(self._running)
         for task in tasks:
             task.cancel()
         if tasks:

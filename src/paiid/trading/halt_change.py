@@ -103,7 +103,8 @@ async def record_arm(tx: Tx, clock: Clock, now_us: int, arm: Arm) -> tuple[Recei
             closes=(),
             actor=actor_fields(arm),
             started_at_us=now_us,
-            updated_at_us=now_us,
+            # A command line ends at once: whichever server looks next carries its wish on.
+            updated_at_us=0 if arm.actor.kind == "cli" else now_us,
         )
         await halt_store.insert_receipt(tx, receipt)
     detail = {

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, ValidationError
 
 from paiid.auth.access import may
+from paiid.core.instants import instant
 from paiid.core.json import StrictModel, decode, encode
 from paiid.domain.errors import Code, FieldError, Problem, invalid_field
 from paiid.domain.halts import GLOBAL, MAX_REASON, Mode, Receipt, Scope, SweptOrder
 from paiid.domain.identity import Actor, Principal
-from paiid.core.instants import instant
 from paiid.trading.halt import HaltService, HaltView
 from paiid.trading.halt_change import Arm, Resume
 
