@@ -166,7 +166,7 @@ class AccountService:
                 )
             now_us = await tx.now_us()
             grant = Grant(user_id, account_id, access, now_us, actor.id)
-            before = await store.put_grant(tx, grant)
+            grant, before = await store.put_grant(tx, grant)
             detail = {"user": user_id, "access": access, "before": before}
             await self._audit(tx, now_us, actor, "grant.put", f"account:{account_id}", detail, request_id)
         self.forget(user_id)

@@ -13,6 +13,9 @@ _COLUMNS = [
     accounts.c[name] for name in ("id", "broker", "mode", "number", "name", "status", "owner_user_id")
 ]
 
+ACCOUNT_FIELDS = tuple(Account.__dataclass_fields__)
+GRANT_FIELDS = tuple(Grant.__dataclass_fields__)
+
 _OF_USER = statement(
     select(*_COLUMNS, grants.c.access)
     .select_from(grants.join(accounts, accounts.c.id == grants.c.account_id))
@@ -34,7 +37,7 @@ _UPDATE_GRANT = statement(
     update(grants).where(
         grants.c.user_id == bindparam("b_user"), grants.c.account_id == bindparam("b_account")
     ),
-    columns=["access"],
+    columns=["access", "created_at", "created_by"],
 )
 _LOWER_GRANTS = statement(
     update(grants).where(grants.c.user_id == bindparam("b_user"), grants.c.access == bindparam("b_from")),
@@ -56,7 +59,7 @@ _UPDATE_SETTINGS = statement(
 async def load_accounts_of(tx: Tx, user_id: str) -> list[Account]:
     """All accounts a user has a grant on, oldest first."""
     rows = await tx.fetch(_OF_USER, {"b_user": user_id})
-    return [Account(**{name: row[name] for name in Account.__dataclass_fields__}) for row in rows]
+    return [Account(**{name: row[name] for name in ACCOUNT_FIELDS}) for row in rows]
 
 
 async def account_exists(tx: Tx, account_id: str) -> bool:
@@ -92,21 +95,30 @@ async def add_account(tx: Tx, account: Account, cash: int, at_us: int) -> None:
 async def list_grants(tx: Tx, account_id: str) -> list[Grant]:
     """The grants on an account, by user id."""
     rows = await tx.fetch(_GRANTS, {"b_account": account_id})
-    return [Grant(**{name: row[name] for name in Grant.__dataclass_fields__}) for row in rows]
+    return [Grant(**{name: row[name] for name in GRANT_FIELDS}) for row in rows]
 
 
-async def put_grant(tx: Tx, grant: Grant) -> Right | None:
-    """Set a user's right on an account; what it was before. Hold the user's row alone before."""
+async def put_grant(tx: Tx, grant: Grant) -> tuple[Grant, Right | None]:
+    """Set a user's right on an account: the grant as it is now, and the right before. Hold his row alone before."""
     row = await tx.fetch_one(_FIND_GRANT, {"b_user": grant.user_id, "b_account": grant.account_id})
+    values = {name: getattr(grant, name) for name in GRANT_FIELDS}
     if row is None:
-        await tx.execute(_ADD_GRANT, {name: getattr(grant, name) for name in Grant.__dataclass_fields__})
-        return None
-    before: Right = row["access"]
-    if before != grant.access:
-        await tx.execute(
-            _UPDATE_GRANT, {"b_user": grant.user_id, "b_account": grant.account_id, "access": grant.access}
-        )
-    return before
+        await tx.execute(_ADD_GRANT, values)
+        return grant, None
+    before = Grant(**{name: row[name] for name in GRANT_FIELDS})
+    if before.access == grant.access:
+        return before, before.access
+    await tx.execute(
+        _UPDATE_GRANT,
+        {
+            "b_user": grant.user_id,
+            "b_account": grant.account_id,
+            "access": grant.access,
+            "created_at": grant.created_at,
+            "created_by": grant.created_by,
+        },
+    )
+    return grant, before.access
 
 
 async def lower_grants(tx: Tx, user_id: str) -> int:

@@ -102,7 +102,7 @@ class Users:
         return changed
 
     async def disable(self, actor: Actor, user_id: str, request_id: str | None = None) -> User:
-        """He can no longer sign in and his sessions end; his tokens rest until he is enabled again.
+        """He can no longer sign in, his sessions end and his tokens are revoked.
 
         Raises Problem: 404, 409 for the last owner.
         """
@@ -115,7 +115,9 @@ class Users:
             changed = replace(user, disabled_at=now_us, updated_at=now_us)
             await store.update_user(tx, changed)
             ended = await session_store.end_sessions(tx, user_id, now_us, "disabled")
-            await self._audit(tx, actor, "user.disable", user_id, {"sessions": ended}, request_id)
+            revoked = await token_store.revoke_tokens(tx, user_id, now_us)
+            detail = {"sessions": ended, "tokens": revoked}
+            await self._audit(tx, actor, "user.disable", user_id, detail, request_id)
         return changed
 
     async def enable(self, actor: Actor, user_id: str, request_id: str | None = None) -> User:
