@@ -37,6 +37,7 @@ from paiid.system.routes import router as health_router
 from paiid.trading.desk import Desk, load_secret
 from paiid.trading.halt import HaltService
 from paiid.trading.halt_routes import router as halt_router
+from paiid.trading.halt_sweep import Sweeper
 from paiid.trading.latch import Latch
 from paiid.trading.ledger import LedgerService
 from paiid.trading.routes import close_router
@@ -157,7 +158,8 @@ class Parts:
         )  # fmt: skip
         desk.start()
         self._stops.append(desk.stop)
-        halts = HaltService(db, clock, brokers, latch, desk.service)
+        sweeper = Sweeper(db, clock, brokers, desk.cancels, desk.service, self._timings.broker_deadline_s)
+        halts = HaltService(db, clock, latch, sweeper)
         await self._run(halts)
         dayroll = DayRoll(db, clock, market, leases)
         dayroll.start()

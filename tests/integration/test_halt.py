@@ -261,6 +261,9 @@ async def test_K08_a_trader_arms_himself_and_his_account_and_nothing_wider(
     with pytest.raises(Problem):
         await service.arm(arm("user:view1", who=person("view1", "viewer")))
     assert set(await halt_rows(world)) == {"user:usr1", "account:acc1"}
+    hidden = await service.refuse(person("view1", "viewer"), Scope("account", "acc1"))
+    assert hidden is not None
+    assert hidden.code is Code.NOT_FOUND
 
 
 async def test_K08_a_halt_of_what_does_not_exist_is_refused_for_it_would_be_false_comfort(

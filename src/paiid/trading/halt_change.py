@@ -197,20 +197,23 @@ async def refuse_scope(tx: Tx, principal: Principal | None, scope: Scope) -> Pro
         return not_found(scope.kind)
     if principal is None or principal.role == "owner":
         return None
-    if principal.role != "trader":
-        return Problem(Code.FORBIDDEN, "A viewer cannot halt trading; ask the owner for another role.")
+    viewer = Problem(Code.FORBIDDEN, "A viewer cannot halt trading; ask the owner for another role.")
     if scope.kind == "user":
-        return None if scope.id == principal.user_id else not_found("user")
+        if scope.id != principal.user_id:
+            return not_found("user")
+        return None if principal.role == "trader" else viewer
     if scope.kind == "account":
         grants = await store.lock_grants(tx, [principal.user_id])
         access = grants.get((principal.user_id, scope.id))
         if access == "trade":
-            return None
+            return None if principal.role == "trader" else viewer
         return (
             not_found("account")
             if access is None
             else Problem(Code.FORBIDDEN, "You may look at this account but not halt it; ask the owner.")
         )
+    if principal.role != "trader":
+        return viewer
     return Problem(
         Code.FORBIDDEN,
         f"Only the owner may halt {scope}; you may halt user:{principal.user_id} and the accounts you trade.",
