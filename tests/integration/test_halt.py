@@ -478,3 +478,31 @@ async def test_K09_a_latch_set_by_hand_outlives_the_settling(
     assert await service.settle_latch() == 0
     assert latch.holds() is not None
     assert (await service.view(GLOBAL)).latch is not None
+
+
+async def test_K03_a_halt_armed_by_another_replica_stops_the_claims_of_this_one(
+    world: Database, db_url: str, clock: Clock, latch: Latch
+) -> None:
+    other = make_database(db_url, clock)
+    await other.start()
+    claims = ClaimLike(clock, "acc1", "usr1")
+    stop = asyncio.Event()
+
+    async def trade() -> None:
+        while not stop.is_set():
+            await world.commit_with(claims.batch, 1)
+            await asyncio.sleep(random.random() / 100)
+
+    traders = [asyncio.create_task(trade()) for _ in range(16)]
+    service = HaltService(other, clock, latch, None, cap_s=0.05)
+    try:
+        await asyncio.sleep(0.1)
+        await service.arm(arm("account:acc1"))
+        at_answer = set(await order_states(world))
+        await asyncio.sleep(0.1)
+        assert set(await order_states(world)) == at_answer
+    finally:
+        stop.set()
+        await asyncio.gather(*traders)
+        await service.stop()
+        await other.stop()
