@@ -43,7 +43,9 @@ class _Compiled:
     def __init__(self, compiled: SQLCompiler) -> None:
         self.sql = str(compiled)
         self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
-        self.defaults: dict[str, Any] = {k: v for k, v in compiled.params.items() if v is not None}
+        self.defaults: dict[str, Any] = {
+            name: bind.value for name, bind in compiled.binds.items() if not bind.required
+        }
 
 
 class Statement:
