@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from paiid.core.db import Row
 from paiid.domain.identity import ALL_SCOPES, Role, Scope
 
-_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}")
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}")
 
 
 def normal_email(text: str) -> str | None:

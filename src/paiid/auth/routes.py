@@ -23,7 +23,7 @@ Typed = Annotated[str, Field(max_length=_MOST_TYPED, repr=False)]
 class LoginBody(StrictModel):
     """Who signs in."""
 
-    email: Annotated[str, Field(max_length=254)]
+    email: Annotated[str, Field(max_length=255)]
     password: Typed
 
 

@@ -25,7 +25,7 @@ Cursor = Annotated[
 class UserBody(StrictModel):
     """A new user; the password has 8 to 128 characters."""
 
-    email: Annotated[str, Field(max_length=254)]
+    email: Annotated[str, Field(max_length=255)]
     password: Annotated[str, Field(max_length=1024, repr=False)]
     role: Role
 
