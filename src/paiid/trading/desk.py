@@ -1,6 +1,5 @@
 """The order desk: the parts of the order path wired together, and their background work."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
@@ -11,6 +10,7 @@ from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable, UniqueViolation
 from paiid.core.failpoints import Probe
 from paiid.core.leases import Leases
+from paiid.core.tasks import Background
 from paiid.market.service import MarketService
 from paiid.trading import store
 from paiid.trading.book import Book
@@ -84,7 +84,7 @@ class Desk:
             )
             for name, broker in brokers.items()
         }
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background(clock)
 
     def _published(self, book: Book) -> None:
         self.service.published(book)
@@ -93,29 +93,27 @@ class Desk:
 
     def start(self) -> None:
         """Begin the sweeps and the update streams."""
-        loops = [
-            ("resolver", self.resolver.run()),
-            ("cancels", self._repeat("cancels", self._sweep_cancels, 1.0)),
-            ("housekeeping", self._repeat("housekeeping", self._tidy, _HOUSEKEEPING_S)),
-            *((f"updates-{name}", reader.run()) for name, reader in self.readers.items()),
-        ]
-        self._tasks = [asyncio.create_task(work, name=f"paiid-{name}") for name, work in loops]
+        self._background.begin("resolver", self.resolver.run)
+        self._background.begin("cancels", lambda: self._repeat("cancels", self._sweep_cancels, 1.0))
+        self._background.begin(
+            "housekeeping", lambda: self._repeat("housekeeping", self._tidy, _HOUSEKEEPING_S)
+        )
+        for name, reader in self.readers.items():
+            self._background.begin(f"updates-{name}", reader.run)
 
     async def stop(self) -> None:
         """Drain sends in flight, then end the background work."""
         await self.service.stop()
         await self.resolver.stop()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2.0)
+        await self._background.stop()
 
     def not_ready(self) -> str | None:
         """Why orders cannot be taken yet, or None (contract E13)."""
         if not self.resolver.first_pass_done:
             return "orders left open by an earlier run are being looked at"
-        dead = next((task.get_name() for task in self._tasks if task.done()), None)
-        return None if dead is None else f"{dead} has ended"
+        if "resolver" in self._background.failing:
+            return "orders in doubt cannot be looked at"
+        return None
 
     async def _sweep_cancels(self) -> None:
         await self.cancels.sweep()

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
-from paiid.core.db import Tx, any_of, statement
+from paiid.core.db import Tx, any_of, one_of, statement
 from paiid.core.tables import (
     accounts,
     broker_cursors,
@@ -94,7 +94,7 @@ _ABANDONED = statement(
 _DUE_LOOKUPS = statement(
     select(*_ORDER_COLUMNS)
     .where(
-        orders.c.state.in_([Submission.UNKNOWN.value, Submission.NOT_PLACED.value]),
+        one_of(orders.c.state, Submission.UNKNOWN.value, Submission.NOT_PLACED.value),
         orders.c.next_lookup_at <= bindparam("b_now"),
     )
     .order_by(orders.c.next_lookup_at)
@@ -165,7 +165,7 @@ _CURSOR = statement(select(broker_cursors.c.cursor).where(broker_cursors.c.name 
 _INSERT_CURSOR = statement(insert(broker_cursors))
 _UPDATE_CURSOR = statement(
     update(broker_cursors).where(
-        broker_cursors.c.name == bindparam("b_name"), broker_cursors.c.cursor < bindparam("cursor")
+        broker_cursors.c.name == bindparam("b_name"), broker_cursors.c.cursor < bindparam("b_cursor")
     ),
     columns=["cursor"],
 )
@@ -384,7 +384,7 @@ async def load_cursor(tx: Tx, name: str) -> int:
 
 async def save_cursor(tx: Tx, name: str, cursor: int) -> None:
     """Move the cursor forward, never back."""
-    if await tx.execute(_UPDATE_CURSOR, {"b_name": name, "cursor": cursor}) == 0:
+    if await tx.execute(_UPDATE_CURSOR, {"b_name": name, "b_cursor": cursor, "cursor": cursor}) == 0:
         row = await tx.fetch_one(_CURSOR, {"b_name": name})
         if row is None:
             await tx.execute(_INSERT_CURSOR, {"name": name, "cursor": cursor})

@@ -21,7 +21,7 @@ from paiid.core.db.api import (
     UniqueViolation,
 )
 from paiid.core.db.connect import make_database
-from paiid.core.db.statements import Statement, any_of, statement
+from paiid.core.db.statements import Statement, any_of, one_of, statement
 
 __all__ = [
     "BatchFn",
@@ -34,5 +34,6 @@ __all__ = [
     "UniqueViolation",
     "any_of",
     "make_database",
+    "one_of",
     "statement",
 ]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, bindparam
+from sqlalchemy import ARRAY, ColumnElement, bindparam, or_
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.ext.compiler import compiles
@@ -37,14 +37,20 @@ def _any_of_sqlite(element: any_of, compiler: SQLCompiler, **kw: Any) -> str:
     return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - both parts are compiled
 
 
+def one_of(column: ColumnElement[Any], *values: Any) -> ColumnElement[bool]:
+    """`column IN (constants)`, each a parameter of its own, so that the text of the statement is fixed."""
+    return or_(*(column == value for value in values))
+
+
 class _Compiled:
     __slots__ = ("defaults", "names", "sql")
 
     def __init__(self, compiled: SQLCompiler) -> None:
         self.sql = str(compiled)
         self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
+        required = {name for name, bind in compiled.binds.items() if bind.required}
         self.defaults: dict[str, Any] = {
-            name: bind.value for name, bind in compiled.binds.items() if not bind.required
+            name: value for name, value in compiled.params.items() if name not in required
         }
 
 
@@ -73,6 +79,8 @@ class Statement:
 
     def _compile(self, dialect: Any) -> _Compiled:
         compiled = self._element.compile(dialect=dialect, column_keys=self._columns)  # type: ignore[attr-defined]
+        if "[POSTCOMPILE" in str(compiled):
+            raise TypeError("`in_` has no fixed text; use `one_of` for constants, `any_of` for a list")
         return _Compiled(compiled)
 
 
