@@ -1,7 +1,8 @@
 """When the market is open and when its day ends: the exchange's sessions, and a market that never closes.
 
 All instants are microseconds since the epoch, UTC. A *roll* is the instant at which a trading day ends: day orders
-expire and the day's equity is kept.
+expire and the day's equity is kept. Both kinds of hours remember the stretch they were last asked about, so that
+the next question about the same day costs two comparisons.
 """
 
 from dataclasses import dataclass
@@ -16,21 +17,30 @@ _OPEN = time(9, 30)
 _CLOSE = time(16, 0)
 _EARLY = time(13, 0)
 _DAY = timedelta(days=1)
-_LONGEST_BREAK = 15
+_SATURDAY = 5
+# More days than the exchange has ever been closed in a row since 1933.
+_LONGEST_BREAK = timedelta(days=15)
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One regular session; `early` marks a close at 13:00 Eastern."""
+    """One trading day, from `open_us` up to but not including `close_us`.
+
+    `early` marks a close at 13:00 Eastern. `certain` is false beyond the holiday table, where only weekends
+    are known.
+    """
 
     day: date
     open_us: int
     close_us: int
     early: bool
+    certain: bool
 
 
 class MarketHours(Protocol):
     """What everybody asks a market's clock."""
+
+    never_closes: bool
 
     def is_open(self, at_us: int) -> bool:
         """Whether orders can trade at this instant."""
@@ -56,6 +66,10 @@ class MarketHours(Protocol):
         """The next instant at which the market opens, strictly after `at_us`; `at_us` itself if it never closes."""
         ...
 
+    def sessions(self, first: date, last: date) -> list[Session]:
+        """The trading days from `first` to `last`, both included, in order."""
+        ...
+
 
 def eastern_us(day: date, at: time) -> int:
     """An Eastern wall-clock time as microseconds since the epoch."""
@@ -75,20 +89,26 @@ def in_table(day: date) -> bool:
 
 def session_of(day: date) -> Session | None:
     """The exchange's session of a day, None for weekends and holidays."""
-    if day.weekday() >= 5 or day.isoformat() in CLOSED:
+    if day.weekday() >= _SATURDAY or day in CLOSED:
         return None
-    early = day.isoformat() in EARLY_CLOSE
-    return Session(day, eastern_us(day, _OPEN), eastern_us(day, _EARLY if early else _CLOSE), early)
+    early = day in EARLY_CLOSE
+    close_us = eastern_us(day, _EARLY if early else _CLOSE)
+    return Session(day, eastern_us(day, _OPEN), close_us, early, in_table(day))
 
 
-def sessions_between(first: date, last: date) -> list[Session]:
-    """All sessions from `first` to `last`, both included."""
-    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
-    return [session for day in days if (session := session_of(day)) is not None]
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _session_after(day: date) -> Session:
+    coming = _days(day + _DAY, day + _LONGEST_BREAK)
+    return next(session for one in coming if (session := session_of(one)) is not None)
 
 
 class AlwaysOpen:
     """Open round the clock; the day rolls at 16:00 Eastern, every calendar day (`SIM_HOURS=always`)."""
+
+    never_closes = True
 
     def __init__(self) -> None:
         self._span = (0, 0)
@@ -98,11 +118,9 @@ class AlwaysOpen:
         previous, following = self._span
         if not previous <= at_us < following:
             day = eastern_date(at_us)
-            today = eastern_us(day, _CLOSE)
-            if at_us >= today:
-                self._span = (today, eastern_us(day + _DAY, _CLOSE))
-            else:
-                self._span = (eastern_us(day - _DAY, _CLOSE), today)
+            if at_us >= eastern_us(day, _CLOSE):
+                day += _DAY
+            self._span = (eastern_us(day - _DAY, _CLOSE), eastern_us(day, _CLOSE))
         return self._span
 
     def is_open(self, at_us: int) -> bool:
@@ -123,50 +141,57 @@ class AlwaysOpen:
     def next_open_us(self, at_us: int) -> int:
         return at_us
 
+    def sessions(self, first: date, last: date) -> list[Session]:
+        return [
+            Session(day, eastern_us(day - _DAY, _CLOSE), eastern_us(day, _CLOSE), early=False, certain=True)
+            for day in _days(first, last)
+        ]
+
 
 class ExchangeHours:
-    """The exchange's regular sessions with its holidays and early closes (`SIM_HOURS=exchange`)."""
+    """The exchange's regular sessions with its holidays and early closes (`SIM_HOURS=exchange`).
+
+    Beyond the holiday table every weekday is a full session: the service goes on, and says so at start
+    (`market.service`).
+    """
+
+    never_closes = False
 
     def __init__(self) -> None:
-        self._around: tuple[int, Session, int] = (0, Session(date.min, 0, 0, False), 0)
+        self._last_close_us = 0
+        self._session = Session(date.min, 0, 0, early=False, certain=False)
 
-    def _at(self, at_us: int) -> tuple[int, Session]:
-        """(the last close at or before the instant, the session that is on or comes next)."""
-        previous, session, _ = self._around
-        if not previous <= at_us < session.close_us:
+    def _coming(self, at_us: int) -> Session:
+        """The session that is on or comes next: last close <= at < its close."""
+        if not self._last_close_us <= at_us < self._session.close_us:
             day = eastern_date(at_us)
-            near = sessions_between(
-                day - timedelta(days=_LONGEST_BREAK), day + timedelta(days=_LONGEST_BREAK)
-            )
-            session = next(one for one in near if one.close_us > at_us)
-            previous = max(one.close_us for one in near if one.close_us <= at_us)
-            self._around = (previous, session, at_us)
-        return previous, session
+            near = self.sessions(day - _LONGEST_BREAK, day + _LONGEST_BREAK)
+            self._session = next(one for one in near if one.close_us > at_us)
+            self._last_close_us = max(one.close_us for one in near if one.close_us <= at_us)
+        return self._session
 
     def is_open(self, at_us: int) -> bool:
-        return self._at(at_us)[1].open_us <= at_us
+        return self._coming(at_us).open_us <= at_us
 
     def next_roll_us(self, at_us: int) -> int:
-        return self._at(at_us)[1].close_us
+        return self._coming(at_us).close_us
 
     def previous_roll_us(self, at_us: int) -> int:
-        return self._at(at_us)[0]
+        self._coming(at_us)
+        return self._last_close_us
 
     def trading_day(self, at_us: int) -> date:
-        return self._at(at_us)[1].day
+        return self._coming(at_us).day
 
     def next_trading_day_end_us(self, at_us: int) -> int:
-        # From the close of the coming session the one after it is the coming one.
-        return _session_after(self._at(at_us)[1].day).close_us
+        return _session_after(self._coming(at_us).day).close_us
 
     def next_open_us(self, at_us: int) -> int:
-        session = self._at(at_us)[1]
+        session = self._coming(at_us)
         return session.open_us if session.open_us > at_us else _session_after(session.day).open_us
 
-
-def _session_after(day: date) -> Session:
-    near = sessions_between(day + _DAY, day + timedelta(days=_LONGEST_BREAK))
-    return near[0]
+    def sessions(self, first: date, last: date) -> list[Session]:
+        return [session for day in _days(first, last) if (session := session_of(day)) is not None]
 
 
 def hours_of(sim_hours: str) -> MarketHours:

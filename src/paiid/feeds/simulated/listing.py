@@ -16,6 +16,15 @@ class Listing:
     volatility_pct: float
     spread_bps: float
 
+    @property
+    def round_lot(self) -> int:
+        """Shares of a round lot at this level (Regulation NMS, rule 600(b)(93))."""
+        if self.level <= 250:
+            return 100
+        if self.level <= 1000:
+            return 40
+        return 10 if self.level <= 10_000 else 1
+
 
 _TABLE = """
 AAPL  | Apple Inc.                    | 265  | 27 | 0.8

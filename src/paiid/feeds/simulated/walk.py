@@ -2,9 +2,11 @@
 
 The logarithm of the price is a sum of value noise in octaves of 2 s to about a year. The knots of each octave are
 hashes, joined smoothly; an octave's amplitude grows with the square root of its period, as Brownian motion does, so
-the path looks like a price at every scale and stays near its level for ever. A hash and IEEE additions and
-multiplications are all it uses, so every machine sees the same market.
+the path looks like a price at every scale and stays near its level for ever. Whole-number hashes and the IEEE
+operations that are exactly defined (+, -, x, /, square root) are all it uses, so every machine sees the same market.
 """
+
+from math import sqrt
 
 from paiid.feeds.simulated.listing import Listing
 
@@ -12,7 +14,7 @@ _MASK = (1 << 64) - 1
 _FIRST_OCTAVE = 1
 _LAST_OCTAVE = 25
 _YEAR_S = 365.25 * 86_400
-# With this factor the annualised volatility of daily steps comes out near the listing's (a test measures it).
+# With this factor the annualised volatility of steps comes out near the listing's (a test measures it).
 _AMPLITUDE = 0.46
 _SQRT3 = 1.7320508075688772
 
@@ -46,32 +48,49 @@ def _normal(hashed: int) -> float:
     return (total / 65535.0 - 2.0) * _SQRT3
 
 
+class _Octave:
+    """Noise of one period; remembers the two knots it stands between."""
+
+    __slots__ = ("_amplitude", "_index", "_left", "_phase", "_rate", "_right", "_seed")
+
+    def __init__(self, seed: int, number: int, scale: float) -> None:
+        period_s = float(1 << number)
+        self._seed = hash64(seed, number)
+        self._rate = 1.0 / period_s
+        # Knots of different octaves must not fall on the same instants: all would come to rest there at once.
+        self._phase = (hash64(self._seed, 0) & 0xFFFF) / 65536.0
+        self._amplitude = scale * sqrt(period_s / _YEAR_S)
+        self._index = -2
+        self._left = self._right = 0.0
+
+    def _knot(self, index: int) -> float:
+        return self._amplitude * _normal(hash64(self._seed, index + 1))
+
+    def at(self, seconds: float) -> float:
+        """The octave's share of the logarithm of the price."""
+        place = seconds * self._rate + self._phase
+        index = int(place)
+        if index != self._index:
+            self._left = self._right if index == self._index + 1 else self._knot(index)
+            self._right = self._knot(index + 1)
+            self._index = index
+        share = place - index
+        return self._left + (self._right - self._left) * (share * share * (3.0 - 2.0 * share))
+
+
 class Walk:
     """The path of one symbol. Knots are remembered, so that the next instant costs a few multiplications."""
 
     def __init__(self, seed: int, listing: Listing) -> None:
-        name = int.from_bytes(listing.symbol.encode(), "big")
-        self.seed = hash64(seed, name)
+        self.seed = hash64(seed, int.from_bytes(listing.symbol.encode(), "big"))
         self._level = listing.level
         scale = listing.volatility_pct / 100.0 * _AMPLITUDE
-        self._octaves = [
-            (2.0**k, scale * (2.0**k / _YEAR_S) ** 0.5) for k in range(_FIRST_OCTAVE, _LAST_OCTAVE + 1)
-        ]
-        self._knots: list[tuple[int, float, float]] = [(-1, 0.0, 0.0)] * len(self._octaves)
+        self._octaves = [_Octave(self.seed, k, scale) for k in range(_FIRST_OCTAVE, _LAST_OCTAVE + 1)]
 
     def price(self, at_us: int) -> float:
-        """Dollars at an instant."""
+        """Dollars at an instant from 1970 on."""
         seconds = at_us / 1_000_000
         total = 0.0
-        for k, (period, amplitude) in enumerate(self._octaves):
-            place = seconds / period
-            index = int(place)
-            share = place - index
-            known, left, right = self._knots[k]
-            if known != index:
-                left = _normal(hash64(self.seed, k, index))
-                right = _normal(hash64(self.seed, k, index + 1))
-                self._knots[k] = (index, left, right)
-            smooth = share * share * (3.0 - 2.0 * share)
-            total += amplitude * (left + (right - left) * smooth)
+        for octave in self._octaves:
+            total += octave.at(seconds)
         return self._level * exponential(total)
