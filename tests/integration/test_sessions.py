@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -14,9 +15,10 @@ from sqlalchemy import bindparam, select, update
 from paiid.accounts.service import AccountService, paper_account_id
 from paiid.auth.records import User
 from paiid.auth.service import AuthService
-from paiid.auth.session_store import add_session
-from paiid.auth.sessions import Client, TokenPair
-from paiid.auth.store import find_owner, lock_standing
+from paiid.auth.session_store import add_session, end_sessions
+from paiid.auth.sessions import TokenPair
+from paiid.auth.store import find_owner, lock_standing, lock_user
+from paiid.auth.throttle import Client
 from paiid.auth.tokens import read_refresh
 from paiid.core.clock import SystemClock
 from paiid.core.db import Database, DatabaseUnavailable, Tx, make_database, statement
@@ -99,7 +101,7 @@ class World:
 
     async def standing(self, *principals: Principal) -> dict[tuple[str, str], Role]:
         async with self.db.begin() as tx:
-            return await lock_standing(tx, principals)
+            return await lock_standing(tx, principals, self.clock.now_us())
 
     async def actions(self) -> list[str]:
         async with self.db.read() as tx:
@@ -297,12 +299,37 @@ async def test_A03_a_loss_waits_for_the_claim_that_was_first(
     principal = await world.who(await world.sign_in(user.email))
     other: World = await make_world()
     async with other.db.begin() as tx:
-        assert await lock_standing(tx, [principal])
+        assert await lock_standing(tx, [principal], world.clock.now_us())
         losing = asyncio.create_task(lose(world, principal))
         await asyncio.sleep(0.15)
         assert not losing.done()
     await losing
     assert await world.standing(principal) == {}
+
+
+async def test_A03_a_claim_waits_for_the_loss_that_was_first(world: World, make_world: MakeWorld) -> None:
+    user = await world.user("trader")
+    principal = await world.who(await world.sign_in(user.email))
+    other: World = await make_world()
+    async with world.db.begin() as tx:
+        assert await lock_user(tx, user.id)
+        await end_sessions(tx, user.id, await tx.now_us(), "logout")
+        claiming = asyncio.create_task(other.standing(principal))
+        await asyncio.sleep(0.15)
+        assert not claiming.done()
+    assert await claiming == {}
+
+
+async def test_A03_what_has_run_out_does_not_stand_however_fresh_the_memory_of_it(world: World) -> None:
+    user = await world.user("trader")
+    session = await world.who(await world.sign_in(user.email))
+    _, text = await world.auth.api_tokens.make(BOSS, user.id, "bot", frozenset({"trade"}), 6)
+    token = await world.auth.authenticate(text)
+    assert len(await world.standing(session, token)) == 2
+    world.clock.ahead_s = 6 * 86_400 + 1
+    assert await world.standing(session, token) == {("session", session.credential_id): "trader"}
+    world.clock.ahead_s = 7 * 86_400 + 1
+    assert await world.standing(session, token) == {}
 
 
 async def test_A03_claims_of_many_and_losses_of_many_never_lock_each_other_out(world: World) -> None:
@@ -454,6 +481,69 @@ async def test_A05_guessing_is_throttled_by_address_and_by_the_sixty_four_of_ipv
         Code.INVALID_CREDENTIALS,
         world.auth.sessions.login("other@example.com", "wrong", Client("2001:db8:0:1::1")),
     )
+
+
+async def test_A05_guessing_from_elsewhere_never_locks_a_user_out_where_he_signed_in_before(
+    world: World,
+) -> None:
+    home, elsewhere = Client("2001:db8:0:1::7"), Client("10.9.9.9")
+    await world.auth.sessions.login(OWNER_EMAIL, PASSWORD, home)
+    for number in range(20):
+        guesser = Client(f"10.0.0.{number}")
+        await told(Code.INVALID_CREDENTIALS, world.auth.sessions.login(OWNER_EMAIL, "guess", guesser))
+    await told(Code.RATE_LIMITED, world.auth.sessions.login(OWNER_EMAIL, PASSWORD, elsewhere))
+    for _ in range(25):
+        assert await world.auth.sessions.login(OWNER_EMAIL, PASSWORD, Client("2001:db8:0:1::8"))
+    for _ in range(10):
+        await told(Code.INVALID_CREDENTIALS, world.auth.sessions.login(OWNER_EMAIL, "guess", home))
+    await told(Code.RATE_LIMITED, world.auth.sessions.login(OWNER_EMAIL, PASSWORD, home))
+
+
+async def test_A05_guessing_at_everybody_is_throttled_overall_with_all_that_a_client_needs_to_wait(
+    world: World,
+) -> None:
+    async def verify(stored: str | None, password: str) -> bool:
+        return False
+
+    world.auth.sessions._passwords.verify = verify  # type: ignore[method-assign]
+    for number in range(120):
+        guesser = Client(f"10.0.1.{number}")
+        email = f"u{number}@example.com"
+        await told(Code.INVALID_CREDENTIALS, world.auth.sessions.login(email, "guess", guesser))
+    doing = world.auth.sessions.login("one@example.com", "guess", Client("10.0.2.1"))
+    problem = await told(Code.RATE_LIMITED, doing)
+    assert problem.headers.keys() >= {
+        "Retry-After",
+        "RateLimit-Limit",
+        "RateLimit-Remaining",
+        "RateLimit-Reset",
+    }
+    world.clock.ahead_s = 1
+    await told(
+        Code.INVALID_CREDENTIALS,
+        world.auth.sessions.login("one@example.com", "guess", Client("10.0.2.1")),
+    )
+
+
+async def test_A05_more_than_the_pool_can_hold_is_refused_at_once_and_nothing_queues(world: World) -> None:
+    gate = threading.Event()
+
+    def slowly(stored: str, password: str) -> bool:
+        gate.wait(10)
+        return True
+
+    passwords = world.auth._passwords
+    passwords._matches = slowly  # type: ignore[method-assign]
+    waiting = [asyncio.create_task(passwords.verify("x", "y")) for _ in range(32)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(5):
+            problem = await told(Code.OVERLOADED, passwords.verify("x", "y"))
+    finally:
+        gate.set()
+    assert problem.code.value[1] == 503
+    assert await asyncio.gather(*waiting) == [True] * 32
+    assert await passwords.verify("x", "y")
 
 
 async def test_A05_a_right_password_is_never_throttled(world: World) -> None:

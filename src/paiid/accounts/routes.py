@@ -19,6 +19,15 @@ router = APIRouter(tags=["accounts"], route_class=StrictRoute)
 Id = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
 Reader = Annotated[Principal, Depends(may("read"))]
 
+
+async def _chooser(user: CurrentUser) -> Principal:
+    """Viewers choose for themselves too; a token needs the scope trade, for settings change its user's orders."""
+    require_scope(user, "trade")
+    return user
+
+
+Chooser = Annotated[Principal, Depends(_chooser)]
+
 Dollars = Annotated[JsonDecimal, Field(gt=0, le=Decimal("1e9"), decimal_places=6)]
 Shares = Annotated[JsonDecimal, Field(gt=0, le=Decimal("1e9"), decimal_places=9)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
@@ -85,9 +94,8 @@ async def get_settings(request: Request, user: Reader) -> Response:
 
 
 @router.post("/api/settings", summary="Change some of your settings")
-async def change_settings(request: Request, user: CurrentUser, body: SettingsBody) -> Response:
+async def change_settings(request: Request, user: Chooser, body: SettingsBody) -> Response:
     """The answer has all of them. A token needs the scope trade."""
-    require_scope(user, "trade")
     changes = {name: getattr(body, name) for name in body.model_fields_set}
     changed = await _service(request).change_settings(user, changes, request_id_of(request))
     return _json(_settings(changed))

@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from paiid.auth.service import AuthService
-from paiid.auth.sessions import Client
+from paiid.auth.throttle import Client
 from paiid.domain.errors import Code, Problem
 from paiid.domain.identity import Actor, Principal, Scope
 
@@ -61,14 +61,17 @@ async def owner_signed_in(request: Request) -> Principal:
     return principal
 
 
-def may(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency: the caller, if credential and role allow it. A viewer may only read."""
+def may(*scopes: Scope) -> Callable[[Request], Awaitable[Principal]]:
+    """A dependency: the caller, if credential and role allow him any of these. A viewer may only read."""
+    to_halt = "halt" in scopes
 
     async def allowed(request: Request) -> Principal:
-        principal = await _principal(request, to_halt=scope == "halt")
-        if scope != "read" and principal.role == "viewer":
+        principal = await _principal(request, to_halt=to_halt)
+        usable = [one for one in scopes if one == "read" or principal.role != "viewer"]
+        if not usable:
             raise Problem(Code.FORBIDDEN, "A viewer may only look; ask the owner for another role.")
-        require_scope(principal, scope)
+        if principal.scopes.isdisjoint(usable):
+            require_scope(principal, usable[0])
         return principal
 
     return allowed

@@ -30,6 +30,14 @@ _CALLER = statement(
 )
 _LOCK = statement(select(*_SESSION).where(sessions.c.id == bindparam("b_id")).with_for_update())
 _LIST = statement(select(*_SESSION).where(_OPEN).order_by(sessions.c.id))
+_MOST_ADDRESSES = 200
+_ADDRESSES = statement(
+    select(sessions.c.address)
+    .select_from(sessions.join(users, users.c.id == sessions.c.user_id))
+    .where(users.c.email == bindparam("b_email"), sessions.c.address.is_not(None), _ACTIVE_USER)
+    .order_by(sessions.c.created_at.desc())
+    .limit(bindparam("b_most"))
+)
 _ADD = statement(insert(sessions))
 _ROTATE = statement(
     update(sessions).where(sessions.c.id == bindparam("b_id")),
@@ -90,6 +98,13 @@ async def lock_session(tx: Tx, session_id: str) -> Session | None:
 async def list_sessions(tx: Tx, user_id: str, now_us: int) -> list[Session]:
     """A user's open sessions, oldest first."""
     return [session_from(row) for row in await tx.fetch(_LIST, {"b_user": user_id, "b_now": now_us})]
+
+
+async def list_addresses(tx: Tx, email: str) -> list[str]:
+    """Where a user signed in from in his last 200 sessions, ended ones too, newest first."""
+    return [
+        row["address"] for row in await tx.fetch(_ADDRESSES, {"b_email": email, "b_most": _MOST_ADDRESSES})
+    ]
 
 
 async def add_session(tx: Tx, session: Session) -> None:

@@ -1,6 +1,5 @@
 """Signing in, staying signed in, signing out: sessions are refresh families (contracts A2, A3, A5)."""
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +8,7 @@ from paiid.auth import session_store, store
 from paiid.auth.callers import Callers
 from paiid.auth.passwords import Passwords
 from paiid.auth.records import Session, User, normal_email
+from paiid.auth.throttle import Client, Throttle
 from paiid.auth.tokens import RefreshClaim, TokenMaker, digest, invalid_token, read_refresh, same
 from paiid.core.audit import AuditEntry, write_audit
 from paiid.core.clock import Clock, new_id
@@ -18,33 +18,12 @@ from paiid.domain.errors import Code, Problem, not_found
 from paiid.domain.identity import Actor, Principal
 
 GRACE_US = 10_000_000
-"""How long a lost refresh answer can be asked for again (contract A2)."""
+"""How long a lost refresh answer can be asked for again (contract A2), while the successor has not been refreshed.
+
+Only a refresh uses the successor up. Using the access token issued with it does not: of two requests that refresh
+at once the first may be at work with its pair while the second is still being answered.
+"""
 MOST_SESSIONS = 50
-LOGIN_PER_ADDRESS = (10, 10)
-LOGIN_PER_USER = (10, 20)
-LOGIN_OVERALL = (120, 120)
-REFRESH_PER_ADDRESS = (120, 120)
-"""Tokens a minute and size of the bucket; a login that succeeds gives its tokens back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Who is at the other end, as far as we know."""
-
-    address: str
-    user_agent: str | None = None
-    request_id: str | None = None
-
-    @property
-    def throttle_key(self) -> str:
-        """The address; of IPv6 the /64, for one subscriber has a whole one."""
-        try:
-            parsed = ipaddress.ip_address(self.address)
-        except ValueError:
-            return self.address
-        if parsed.version == 6:
-            return str(ipaddress.ip_network((parsed, 64), strict=False))
-        return str(parsed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +51,7 @@ class Sessions:
     ) -> None:
         self._db = db
         self._clock = clock
-        self._limiter = limiter
+        self._throttle = Throttle(db, limiter)
         self._passwords = passwords
         self._tokens = tokens
         self._callers = callers
@@ -84,7 +63,7 @@ class Sessions:
     async def login(self, email: str, password: str, client: Client) -> TokenPair:
         """Raises Problem: 401 (the same for all reasons), 429, 503."""
         email = normal_email(email) or "malformed"
-        self._throttle(email, client)
+        taken = await self._throttle.take_login(email, client)
         async with self._db.read() as tx:
             user = await store.find_user_by_email(tx, email)
         usable = user if user is not None and user.active else None
@@ -93,20 +72,8 @@ class Sessions:
         if pair is None:
             await self._refuse_login(user, client)
             raise Problem(Code.INVALID_CREDENTIALS, "The e-mail address or the password is wrong.")
-        for name, key, (_, burst) in self._buckets(email, client):
-            self._limiter.give_back(name, key, burst)
+        self._throttle.give_back(taken)
         return pair
-
-    def _buckets(self, email: str, client: Client) -> list[tuple[str, str, tuple[int, int]]]:
-        return [
-            ("login_address", client.throttle_key, LOGIN_PER_ADDRESS),
-            ("login_user", email, LOGIN_PER_USER),
-            ("login", "all", LOGIN_OVERALL),
-        ]
-
-    def _throttle(self, email: str, client: Client) -> None:
-        for name, key, (per_minute, burst) in self._buckets(email, client):
-            self._limiter.take(name, key, per_minute, burst)
 
     async def _refuse_login(self, user: User | None, client: Client) -> None:
         # The address typed is not kept: people type passwords into that field.
@@ -191,7 +158,7 @@ class Sessions:
 
         Raises Problem: 401, after which the client has to sign in; 429.
         """
-        self._limiter.take("refresh_address", client.throttle_key, *REFRESH_PER_ADDRESS)
+        self._throttle.take_refresh(client)
         claim = read_refresh(token)
         result: TokenPair | Problem
         async with self._db.begin() as tx:

@@ -7,13 +7,9 @@ and API tokens; a writer locks one user at most.
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, bindparam, func, insert, literal, select, update
+from sqlalchemy import and_, bindparam, func, insert, literal, or_, select, update
 
-from paiid.auth.records import (
-    USER_FIELDS,
-    User,
-    user_from,
-)
+from paiid.auth.records import USER_FIELDS, User, user_from
 from paiid.core.db import Tx, any_of, statement
 from paiid.core.tables import api_tokens, install_secrets, sessions, users
 from paiid.domain.identity import Principal, Role
@@ -28,14 +24,24 @@ _ACTIVE = and_(users.c.disabled_at.is_(None), users.c.deleted_at.is_(None))
 _STANDING_SESSIONS = statement(
     select(sessions.c.id, users.c.id.label("user_id"), users.c.role)
     .select_from(users.join(sessions, sessions.c.user_id == users.c.id))
-    .where(any_of(sessions.c.id, "b_ids"), sessions.c.ended_at.is_(None), _ACTIVE)
+    .where(
+        any_of(sessions.c.id, "b_ids"),
+        sessions.c.ended_at.is_(None),
+        sessions.c.expires_at > bindparam("b_now"),
+        _ACTIVE,
+    )
     .order_by(users.c.id, sessions.c.id)
     .with_for_update(read=True)
 )
 _STANDING_TOKENS = statement(
     select(api_tokens.c.id, users.c.id.label("user_id"), users.c.role)
     .select_from(users.join(api_tokens, api_tokens.c.user_id == users.c.id))
-    .where(any_of(api_tokens.c.id, "b_ids"), api_tokens.c.revoked_at.is_(None), _ACTIVE)
+    .where(
+        any_of(api_tokens.c.id, "b_ids"),
+        api_tokens.c.revoked_at.is_(None),
+        or_(api_tokens.c.expires_at.is_(None), api_tokens.c.expires_at > bindparam("b_now")),
+        _ACTIVE,
+    )
     .order_by(users.c.id, api_tokens.c.id)
     .with_for_update(read=True)
 )
@@ -48,8 +54,8 @@ _STANDING_OWNERS = statement(
 _STANDING = {"session": _STANDING_SESSIONS, "token": _STANDING_TOKENS, "static": _STANDING_OWNERS}
 
 
-async def lock_standing(tx: Tx, principals: Sequence[Principal]) -> dict[tuple[str, str], Role]:
-    """The role of each caller that may still act, keyed (credential, credential id); absent: it may not.
+async def lock_standing(tx: Tx, principals: Sequence[Principal], now_us: int) -> dict[tuple[str, str], Role]:
+    """The role of each caller that may still act at `now_us`, keyed (credential, credential id); absent: may not.
 
     Holds the rows shared to the end of the transaction. One statement for each kind of credential present.
     """
@@ -59,7 +65,8 @@ async def lock_standing(tx: Tx, principals: Sequence[Principal]) -> dict[tuple[s
     }
     for credential, stmt in _STANDING.items():
         ids = sorted({one.credential_id for one in principals if one.credential == credential})
-        for row in await tx.fetch(stmt, {"b_ids": ids}) if ids else ():
+        params = {"b_ids": ids} if credential == "static" else {"b_ids": ids, "b_now": now_us}
+        for row in await tx.fetch(stmt, params) if ids else ():
             key = (credential, row["id"])
             if user_of.get(key) == row["user_id"]:
                 standing[key] = row["role"]

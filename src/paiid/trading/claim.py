@@ -56,7 +56,7 @@ class Claims:
         stamp_s = self._clock.monotonic_s()
         now_us = await tx.pass_gate()
         gate = Gate(await load_active(tx), self._latch.holds())
-        standing = await lock_standing(tx, [item.principal for item in items])
+        standing = await lock_standing(tx, [item.principal for item in items], now_us)
         grants = await store.lock_grants(tx, [item.principal.user_id for item in items])
         book = Book(tx, self._clock, now_us)
         await book.open(item.account_id for item in items if item.account_id is not None)

@@ -245,7 +245,8 @@ async def _refuse_ended(tx: Tx, person: Principal | None) -> Problem | None:
     """A session that has ended, or a role that was lost, resumes nothing, not even within a cache's lag (A3)."""
     if person is None:
         return None
-    role = (await lock_standing(tx, [person])).get((person.credential, person.credential_id))
+    standing = await lock_standing(tx, [person], await tx.now_us())
+    role = standing.get((person.credential, person.credential_id))
     if role == person.role:
         return None
     return Problem(Code.INVALID_TOKEN, "This session has ended or its role has changed; sign in again.")

@@ -69,7 +69,7 @@ class Recorder:
         stamp_s = self._clock.monotonic_s()
         now_us = await tx.pass_gate()
         gate = Gate(await load_active(tx), self._latch.holds())
-        standing = await lock_standing(tx, [item.principal for item in items])
+        standing = await lock_standing(tx, [item.principal for item in items], now_us)
         book = Book(tx, self._clock, now_us)
         await book.open(item.account_id for item in items)
         await book.load_intents(item.intent_id for item in items)

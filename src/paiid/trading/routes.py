@@ -20,6 +20,8 @@ close_router = APIRouter(tags=["portfolio"], route_class=StrictRoute)
 
 Trader = Annotated[Principal, Depends(may("trade"))]
 Reader = Annotated[Principal, Depends(may("read"))]
+# A viewer and a token that only reads may ask for a dry run; `require_trade` keeps them from the rest.
+Asker = Annotated[Principal, Depends(may("read", "trade"))]
 Account = Annotated[str | None, Query(max_length=64, description="An account's id; default: yours.")]
 Cursor = Annotated[str | None, Query(max_length=64, description="`next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -47,7 +49,7 @@ def _request_id(request: Request) -> str | None:
 
 @router.post("/execute", summary="Place 1 to 10 orders, once, under your key")
 async def execute(
-    request: Request, body: ExecuteBody, user: Reader, idempotency_key_header: Key = None
+    request: Request, body: ExecuteBody, user: Asker, idempotency_key_header: Key = None
 ) -> Response:
     """200 is final: `accepted` says whether every order was accepted, each order says why not. 202: an outcome is
     being looked up, follow `Location`. 409: the same key is being executed now. 422 `idempotency-key-reused`:
