@@ -182,7 +182,9 @@ class FakeBroker:
         except TimeoutError:
             raise OutcomeUnknown("no answer in time") from None
 
-    async def fetch_order(self, account_number: str, client_order_id: str, timeout_s: float) -> BrokerOrderView | None:
+    async def fetch_order(
+        self, account_number: str, client_order_id: str, timeout_s: float
+    ) -> BrokerOrderView | None:
         self.looked_up.append(client_order_id)
         if self.lookup_error is not None:
             raise self.lookup_error
@@ -191,7 +193,9 @@ class FakeBroker:
         mine = [o for o in self.orders.values() if o.account_number == account_number]
         return next((o for o in mine if o.client_order_id == client_order_id), None)
 
-    async def cancel(self, account_number: str, broker_order_id: str, timeout_s: float) -> BrokerOrderView | None:
+    async def cancel(
+        self, account_number: str, broker_order_id: str, timeout_s: float
+    ) -> BrokerOrderView | None:
         self.canceled.append(broker_order_id)
         if self.cancel_error is not None:
             raise self.cancel_error
@@ -205,11 +209,16 @@ class FakeBroker:
         return [
             o
             for o in self.orders.values()
-            if o.account_number == account_number and o.status in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
+            if o.account_number == account_number
+            and o.status in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
         ]
 
-    async def fetch_executions(self, account_number: str, after_us: int, timeout_s: float) -> Sequence[BrokerExecution]:
-        return [e for e in self.executions if e.account_number == account_number and e.executed_at_us > after_us]
+    async def fetch_executions(
+        self, account_number: str, after_us: int, timeout_s: float
+    ) -> Sequence[BrokerExecution]:
+        return [
+            e for e in self.executions if e.account_number == account_number and e.executed_at_us > after_us
+        ]
 
     async def fetch_positions(self, account_number: str, timeout_s: float) -> Sequence[BrokerPosition]:
         held = self.positions.get(account_number, {})

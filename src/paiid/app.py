@@ -15,13 +15,14 @@ from paiid.auth.routes import routers as auth_routers
 from paiid.auth.service import AuthService
 from paiid.brokers import Broker
 from paiid.brokers.paper import PaperBroker
+from paiid.core.accounting import Accounting
 from paiid.core.clock import Clock, SystemClock, new_id
 from paiid.core.db import Database, make_database
 from paiid.core.docs import install as install_docs
 from paiid.core.failpoints import Probe, no_probe
 from paiid.core.leases import Leases
 from paiid.core.limits import RateLimiter
-from paiid.core.middleware import Accounting, Edge
+from paiid.core.middleware import Edge
 from paiid.core.problems import install as install_problems
 from paiid.core.settings import Settings
 from paiid.domain.calendar import MarketHours, hours_of
@@ -65,8 +66,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts = Parts(settings, the_clock, accounting, broker, feed, probe, timings or Timings(), wrap_broker)
-        await parts.start(app)
         try:
+            # A start that fails half-way still ends what it has begun.
+            await parts.start(app)
             yield
         finally:
             await parts.stop()
@@ -83,13 +85,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.clock = the_clock
-    app.add_middleware(
-        Edge,
-        clock=the_clock,
-        accounting=accounting,
-        origins=settings.allow_origin,
-        proxies=settings.trusted_proxies,
-    )
+    app.add_middleware(Edge, clock=the_clock, accounting=accounting, settings=settings)
     install_problems(app)
     install_docs(app)
     for router in (

@@ -1,6 +1,7 @@
 """SIGKILL at every step of the order path, answers lost or not: none doubled, none lost, every replay equal."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,8 @@ async def provoke(server: Server, point: FailPoint) -> None:
                 "/api/trading/execute", json={"orders": [RESTING]}, headers={"Idempotency-Key": "kill-rest-1"}
             )
             order_id = placed.json()["orders"][0]["id"]
-            try:
+            with contextlib.suppress(httpx2.TransportError):
                 await client.delete(f"/api/trading/orders/{order_id}")
-            except httpx2.TransportError:
-                pass
     await send_all(server)
 
 

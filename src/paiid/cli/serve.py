@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from paiid.cli.migrate import bring_up_or_exit
 from paiid.cli.servelock import prepare_data_dir, take_serve_lock
 from paiid.cli.session import fail, schema_or_exit, settings_or_exit
-from paiid.core.settings import Settings
+from paiid.core.log import configure as configure_log
+from paiid.core.settings import Settings, known_secrets
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 30
@@ -47,6 +48,7 @@ class _Server(uvicorn.Server):
 def run(*, migrate_first: bool) -> None:
     """The command."""
     settings = settings_or_exit()
+    configure_log(settings.log_level, known_secrets(settings))
     prepare_data_dir(settings)
     locks = take_serve_lock(settings)
     if migrate_first:

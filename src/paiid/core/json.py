@@ -9,13 +9,15 @@ import msgspec
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from starlette.datastructures import Headers
 
+from paiid.core.limits import MAX_DEPTH, MAX_DIGITS
 from paiid.domain.errors import Code, Problem
 
-MAX_DEPTH = 16
-MAX_DIGITS = 40
 BODY_PROBLEM = "paiid.body_problem"
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
+_UNREADABLE = object()
+"""Fits no model, so that a body that could not be read is never taken for one that was left out."""
 _KEEP = b'{}[]"\\'
 _DROP = bytes(sorted(set(range(256)) - set(_KEEP)))
 
@@ -37,13 +39,7 @@ def decode(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise Problem(Code.INVALID_JSON, f"The body is not UTF-8 (byte {error.start}).") from None
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_float=_decimal,
-            parse_int=_integer,
-            parse_constant=_constant,
-        )
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Problem(
             Code.INVALID_JSON,
@@ -52,7 +48,7 @@ def decode(body: bytes) -> Any:
     except RecursionError:
         raise _too_deep() from None
     if "\\u" in text:
-        _refuse_surrogates(value)
+        _refuse_odd_characters(value)
     return value
 
 
@@ -121,13 +117,20 @@ def _constant(text: str) -> Any:
     raise Problem(Code.INVALID_JSON, f"{text} is not a JSON number.")
 
 
-def _refuse_surrogates(value: Any) -> None:
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_decimal, parse_int=_integer, parse_constant=_constant
+)
+
+
+def _refuse_odd_characters(value: Any) -> None:
+    """What only an escape can bring in: half a surrogate pair is no character, and no database column of
+    PostgreSQL can hold a NUL."""
     stack = [value]
     while stack:
         item = stack.pop()
         if isinstance(item, str):
-            if any("\ud800" <= c <= "\udfff" for c in item):
-                raise Problem(Code.INVALID_JSON, "A text has half a surrogate pair, which is no character.")
+            if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in item):
+                raise Problem(Code.INVALID_JSON, "A text has a NUL or half a surrogate pair; leave it out.")
         elif isinstance(item, dict):
             stack.extend(item.keys())
             stack.extend(item.values())
@@ -151,21 +154,40 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def require_json(headers: Headers) -> None:
+    """Raises Problem (415) unless the body is said to be JSON in UTF-8, not compressed."""
+    kind, _, parameters = headers.get("content-type", "").lower().partition(";")
+    charset = parameters.partition("charset=")[2].strip().strip('"')
+    if kind.strip() != "application/json" or charset not in ("", "utf-8", "utf8"):
+        raise Problem(
+            Code.UNSUPPORTED_MEDIA_TYPE, "Send the body as JSON with content-type: application/json."
+        )
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, "Send the body as it is, without content-encoding.")
+
+
 class _StrictRequest(Request):
     """Parses with `decode`. A bad body is told after the caller is known: no header is 401, always."""
 
-    async def json(self) -> Any:
-        if not hasattr(self, "_json"):
+    async def body(self) -> bytes:
+        body = await super().body()
+        if body and BODY_PROBLEM not in self.scope:
             try:
-                if self.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-                    raise Problem(
-                        Code.UNSUPPORTED_MEDIA_TYPE,
-                        "Send the body as JSON with content-type: application/json.",
-                    )
-                self._json = decode(await self.body())
+                require_json(self.headers)
             except Problem as problem:
                 self.scope[BODY_PROBLEM] = problem
-                self._json = None
+        return body
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            body = await self.body()
+            try:
+                if BODY_PROBLEM in self.scope:
+                    raise self.scope[BODY_PROBLEM]
+                self._json = decode(body)
+            except Problem as problem:
+                self.scope[BODY_PROBLEM] = problem
+                self._json = _UNREADABLE
         return self._json
 
 

@@ -1,4 +1,7 @@
-"""The rate limiter: token buckets in bounded memory, told in the headers of the answer (contracts A5, A9)."""
+"""Every limit of the HTTP edge by name, and the rate limiter that tells its own in headers (contracts A5, A9).
+
+docs/limits.md is the table for users; a test reads it and meets each row from both sides.
+"""
 
 import math
 from collections import OrderedDict
@@ -6,7 +9,34 @@ from collections import OrderedDict
 from paiid.core.clock import Clock
 from paiid.domain.errors import Code, Problem
 
+MAX_BODY = 64 * 1024
+"""Bytes of a request's body."""
+BODY_TIMEOUT_S = 10.0
+"""From the headers' end to the body's, however slowly it drips."""
+MAX_DEPTH = 16
+"""Arrays and objects inside each other in a body."""
+MAX_DIGITS = 40
+"""Characters of a number in a body."""
+MAX_PATH = 1024
+"""Bytes of the path as sent."""
+MAX_QUERY = 4096
+"""Bytes of the query as sent."""
+MAX_HEADERS = 64
+"""Header lines of a request."""
+MAX_HEADER_BYTES = 16 * 1024
+"""Bytes of all names and values together."""
+MAX_HEAD_BYTES = 32 * 1024
+"""Bytes on the wire until the headers must have ended; past it the connection is closed."""
+HEAD_TIMEOUT_S = 10.0
+"""From a connection's first byte of a request, or its opening, to the end of the headers."""
+MAX_CONNECTIONS = 4096
+"""Open connections of a process; more are closed at once."""
+MAX_IN_FLIGHT = 1024
+"""Requests under way in a process."""
+MAX_IN_FLIGHT_PER_ADDRESS = 512
+"""Of these, requests of one client address."""
 MAX_BUCKETS = 20_000
+"""Keys a rate limiter remembers."""
 
 
 class RateLimiter:

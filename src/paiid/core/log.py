@@ -1,42 +1,81 @@
 """Structured logs on stderr, one JSON object a line, with the request's id and without secrets."""
 
+import json
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
+from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 import structlog
 
 _SECRET_NAMES = re.compile(
     r"(password|passwd|secret|token|authorization|api_?key|cookie|jwt|credential_value|dsn)", re.IGNORECASE
 )
-_SECRET_TEXT = re.compile(
-    r"(eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"  # a JSON web token
+_SHAPES = (
+    r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"  # a JSON web token
     r"|pd_[A-Za-z0-9]+_[0-9a-f]{16,}"  # an API token
     r"|(?i:bearer)\s+\S+"
-    r"|://[^/\s:@]+:[^/\s@]+@)"  # user and password in a URL
+    r"|://[^/\s:@]*:[^/\s@]+@"  # user and password in a URL
 )
 HIDDEN = "[hidden]"
+REQUEST_ID: ContextVar[str | None] = ContextVar("paiid_request_id", default=None)
+"""Set by the edge; every line written while a request is served carries it, also from tasks it has started."""
+_SHORTEST_SECRET = 6
 
 
-def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor: hides values under secret names and anything that looks like a secret."""
-    for name, value in event.items():
-        event[name] = HIDDEN if _SECRET_NAMES.search(name) and value is not None else _clean(value)
+class Redactor:
+    """A structlog processor: hides values under secret names, anything that looks like a secret, and the
+    secrets we were told of, for those may look like anything."""
+
+    def __init__(self, secrets: Sequence[str] = ()) -> None:
+        known = sorted({re.escape(one) for one in secrets if len(one) >= _SHORTEST_SECRET}, reverse=True)
+        self._text = re.compile("|".join([_SHAPES, *known]))
+
+    def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        for name, value in event.items():
+            event[name] = HIDDEN if _is_secret(name) and value is not None else self._clean(value)
+        return event
+
+    def _clean(self, value: Any) -> Any:
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, dict):
+            return {
+                self._text.sub(HIDDEN, str(key)): HIDDEN if _is_secret(str(key)) else self._clean(inner)
+                for key, inner in value.items()
+            }
+        if isinstance(value, (list, tuple)):
+            return [self._clean(inner) for inner in value]
+        # Whatever else it is becomes text here, so that nothing is turned into text after this look at it.
+        return self._text.sub(HIDDEN, value if isinstance(value, str) else str(value))
+
+
+redact = Redactor()
+"""Without known secrets."""
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAMES.search(name) is not None
+
+
+def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        event.setdefault("request_id", request_id)
     return event
 
 
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return _SECRET_TEXT.sub(HIDDEN, value)
-    if isinstance(value, dict):
-        return {
-            key: HIDDEN if _SECRET_NAMES.search(str(key)) else _clean(inner) for key, inner in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [_clean(inner) for inner in value]
-    return value
+def _render(event: Any, **_: Any) -> str:
+    try:
+        return msgspec.json.encode(event).decode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, as in the name of a file; the standard library escapes it.
+        return json.dumps(event)
 
 
 class _ToStructlog(logging.Handler):
@@ -47,20 +86,21 @@ class _ToStructlog(logging.Handler):
             message = record.getMessage()
         except (TypeError, ValueError):
             message = str(record.msg)
-        structlog.get_logger(record.name).log(record.levelno, message)
+        more = {"exc_info": record.exc_info} if record.exc_info else {}
+        structlog.get_logger(record.name).log(record.levelno, message, **more)
 
 
-def configure(level: str) -> None:
-    """Set up once, at the start of a process."""
+def configure(level: str, secrets: Sequence[str] = ()) -> None:
+    """Set up once, at the start of a process; `secrets` never appear in a line."""
     number = logging.getLevelNamesMapping()[level]
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _add_request_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            redact,
-            structlog.processors.JSONRenderer(sort_keys=False, default=str),
+            Redactor(secrets),
+            structlog.processors.JSONRenderer(serializer=_render),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),

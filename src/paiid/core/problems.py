@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from paiid.core.db import DatabaseUnavailable
+from paiid.core.db import CommitUnknown, DatabaseUnavailable
 from paiid.core.json import BODY_PROBLEM, encode
 from paiid.domain.errors import Code, FieldError, Problem
 
@@ -20,14 +20,20 @@ _log = structlog.get_logger("paiid.problems")
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:paiid:problem:"
 _MOST_ERRORS = 20
+_CLOSING = frozenset({Code.PAYLOAD_TOO_LARGE, Code.BODY_TIMEOUT})
 _BY_STATUS = {
     400: Code.INVALID_REQUEST,
     401: Code.UNAUTHENTICATED,
     403: Code.FORBIDDEN,
     404: Code.NOT_FOUND,
     405: Code.METHOD_NOT_ALLOWED,
+    408: Code.BODY_TIMEOUT,
+    409: Code.CONFLICT,
     413: Code.PAYLOAD_TOO_LARGE,
     415: Code.UNSUPPORTED_MEDIA_TYPE,
+    422: Code.VALIDATION,
+    429: Code.RATE_LIMITED,
+    503: Code.OVERLOADED,
 }
 
 
@@ -56,6 +62,9 @@ def problem_headers(problem: Problem) -> dict[str, str]:
         headers["WWW-Authenticate"] = 'Bearer realm="paiid"'
     if problem.code.status == 503:
         headers["Retry-After"] = "1"
+    if problem.code in _CLOSING:
+        # The rest of the body is still on its way; reading on would be what we refused.
+        headers["Connection"] = "close"
     headers.update(problem.headers)
     return headers
 
@@ -84,7 +93,9 @@ async def _on_database(request: Request, error: Exception) -> Response:
     _log.warning("database_unavailable", reason=str(error))
     problem = Problem(
         Code.DATABASE_UNAVAILABLE,
-        "The database cannot be reached, so nothing was done. Send the same request again in a moment.",
+        "The database did not confirm, so this may or may not have been done: look before you send it again."
+        if isinstance(error, CommitUnknown)
+        else "The database cannot be reached, so nothing was done. Send the same request again in a moment.",
     )
     return problem_response(problem, _request_id(request))
 
@@ -143,18 +154,14 @@ def _message(one: Mapping[str, Any]) -> str:
     return message.removeprefix("Value error, ")
 
 
-async def _on_crash(request: Request, error: Exception) -> Response:
-    _log.error("crash", error=type(error).__name__, exc_info=error)
-    return problem_response(
-        Problem(Code.INTERNAL, "Something went wrong on our side. The request id finds it in the log."),
-        _request_id(request),
-    )
+def crash_problem() -> Problem:
+    """All that a caller hears of an exception nobody foresaw; the edge logs the rest."""
+    return Problem(Code.INTERNAL, "Something went wrong on our side. The request id finds it in the log.")
 
 
 def install(app: FastAPI) -> None:
-    """Give the app its handlers."""
+    """Give the app its handlers. What none of them takes reaches the edge, which is the crash handler."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(DatabaseUnavailable, _on_database)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
-    app.add_exception_handler(Exception, _on_crash)

@@ -8,10 +8,10 @@ from typing import Any
 import psutil
 
 from paiid import __version__
+from paiid.core.accounting import Accounting
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable
 from paiid.core.instants import instant
-from paiid.core.middleware import Accounting
 
 _EVERY_S = 1.0
 _PROBE_S = 2.0

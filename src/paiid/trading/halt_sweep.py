@@ -123,7 +123,7 @@ class Sweeper:
         known: Mapping[str, OrderRow],
         actor: Actor,
     ) -> Swept:
-        ours = [known[v.client_order_id] for v in views if v.client_order_id in known]
+        ours = [row for v in views if (row := known.get(v.client_order_id or "")) is not None]
         swept: Swept = {}
         for one in await self._cancels.cancel([row for row in ours if row.works], actor):
             swept[(account.id, one.order.broker_order_id or one.order.id)] = _swept(

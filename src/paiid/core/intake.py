@@ -1,0 +1,98 @@
+"""What of a request is refused before anybody reads it: too long, too many, too slow, a token in the address (A7, A9)."""
+
+import asyncio
+import re
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import Message, Receive, Scope
+
+from paiid.core.limits import BODY_TIMEOUT_S, MAX_BODY, MAX_HEADER_BYTES, MAX_HEADERS, MAX_PATH, MAX_QUERY
+from paiid.domain.errors import Code, Problem
+
+_TOKEN_IN_QUERY = re.compile(
+    rb"(?:^|&)(?:(?:access|refresh|api|auth|bearer|id)[_-]?token|token|api[_-]?key|authorization|jwt|bearer"
+    rb"|password|secret)="
+    rb"|eyJ[A-Za-z0-9_-]{5,}\.|(?:^|[=&])pd_[A-Za-z0-9]+_[0-9a-f]{16}",
+    re.IGNORECASE,
+)
+
+
+class Intake:
+    """The checks of the request line and the headers. `static_token` is API_TOKEN, which has no shape to know."""
+
+    def __init__(self, static_token: str | None) -> None:
+        self._static_token = static_token.encode() if static_token else None
+
+    def refusal(self, scope: Scope, found: dict[bytes, bytes]) -> Problem | None:
+        """Why this request goes no further, or None. `found` are the headers by name."""
+        query: bytes = scope["query_string"]
+        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        if len(raw_path) > MAX_PATH or len(query) > MAX_QUERY:
+            return Problem(
+                Code.URI_TOO_LONG, f"The path may have {MAX_PATH} bytes and the query {MAX_QUERY}."
+            )
+        headers = scope["headers"]
+        if len(headers) > MAX_HEADERS or sum([len(n) + len(v) for n, v in headers]) > MAX_HEADER_BYTES:
+            return Problem(
+                Code.HEADERS_TOO_LARGE, f"At most {MAX_HEADERS} headers with {MAX_HEADER_BYTES} bytes in all."
+            )
+        if b"%" in raw_path and not scope["path"].isprintable():
+            return Problem(
+                Code.INVALID_REQUEST,
+                "The path has a control character, which is no part of any address here.",
+            )
+        length = found.get(b"content-length")
+        if length is not None and (not length.isdigit() or len(length) > 9 or int(length) > MAX_BODY):
+            return too_large()
+        return self._query_refusal(query) if query else None
+
+    def _query_refusal(self, query: bytes) -> Problem | None:
+        plain = unquote_to_bytes(query)
+        # PostgreSQL cannot hold it and C reads it as an end; no caller means it.
+        if b"\0" in plain:
+            return Problem(Code.INVALID_REQUEST, "The query has a NUL character.")
+        if _TOKEN_IN_QUERY.search(plain) or (self._static_token and self._static_token in plain):
+            return Problem(
+                Code.TOKEN_IN_QUERY,
+                "Send tokens in the Authorization header; an address ends up in logs and histories. "
+                "Consider this token seen by others and revoke it.",
+            )
+        return None
+
+
+def too_large() -> Problem:
+    """The 413."""
+    return Problem(Code.PAYLOAD_TOO_LARGE, f"A body may have at most {MAX_BODY} bytes.")
+
+
+class Body:
+    """Counts the body as it comes, and does not wait for ever for one that drips."""
+
+    __slots__ = ("_complete", "_deadline", "_receive", "_size", "_timeout_s")
+
+    def __init__(self, receive: Receive, timeout_s: float = BODY_TIMEOUT_S) -> None:
+        self._receive = receive
+        self._timeout_s = timeout_s
+        self._deadline: float | None = None
+        self._size = 0
+        self._complete = False
+
+    async def receive(self) -> Message:
+        """The next message. Raises Problem: 413, 408."""
+        if self._complete:
+            return await self._receive()
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self._timeout_s
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            raise Problem(
+                Code.BODY_TIMEOUT, f"The body did not arrive within {self._timeout_s:g} s."
+            ) from None
+        if message["type"] == "http.request":
+            self._size += len(message.get("body", b""))
+            if self._size > MAX_BODY:
+                raise too_large()
+            self._complete = not message.get("more_body", False)
+        return message
