@@ -1,76 +1,18 @@
 """The command line as its users meet it: real processes, real files, exit codes."""
 
-import os
+import json
 import re
-import signal
 import socket
 import sqlite3
 import stat
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-START_S = 20.0
+from tests.e2e.processes import Server, free_port, paiid
+
 COMMANDS = {"serve", "doctor", "migrate", "halt", "resume", "user", "token", "orders"}
-
-
-def environment(data: Path, **more: str) -> dict[str, str]:
-    """A clean one: nothing of the shell's own configuration leaks into the process."""
-    return {"PATH": os.environ["PATH"], "DATA_DIR": str(data), "COLUMNS": "200", "NO_COLOR": "1", **more}
-
-
-def paiid(data: Path, *arguments: str, stdin: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "paiid", *arguments],
-        env=environment(data, **more),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Server:
-    """A `paiid serve` of our own with its output in a file."""
-
-    def __init__(self, data: Path, *arguments: str, **more: str) -> None:
-        self.port = free_port()
-        self.log = data.parent / f"serve-{self.port}.log"
-        with self.log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "paiid", "serve", *arguments],
-                env=environment(data, PORT=str(self.port), **more),
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-
-    def wait_until_ready(self) -> None:
-        give_up_at = time.monotonic() + START_S
-        while time.monotonic() < give_up_at:
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/health", timeout=2) as answer:
-                    if answer.status == 200:
-                        return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError(self.log.read_text())
-
-    def end(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=6)
 
 
 @pytest.fixture
@@ -85,9 +27,7 @@ def server(data: Path):
         one.wait_until_ready()
         yield one
     finally:
-        if one.process.poll() is None:
-            one.process.kill()
-        one.process.wait()
+        one.kill()
 
 
 def test_help_lists_exactly_what_exists(data: Path) -> None:
@@ -230,7 +170,10 @@ def test_the_generated_password_lies_in_a_private_file_and_nowhere_else(data: Pa
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert password not in paiid(data, "doctor").stdout
     server.end()
-    assert password not in server.log.read_text()
+    log = server.log.read_text()
+    assert password not in log
+    made = next(line for line in log.splitlines() if '"owner_made"' in line)
+    assert json.loads(made)["file"] == str(file), "the log says where to find it"
 
 
 def test_commands_write_beside_a_running_server(data: Path, server: Server) -> None:

@@ -50,7 +50,7 @@ async def ensure_owner(
     except UniqueViolation:
         made = False
     if made:
-        _log.info("owner_made", email=email, password_file=None if file is None else str(file))
+        _log.info("owner_made", email=email, file=None if file is None else str(file))
     elif file is not None and made_file:
         await _drop_if_foreign(db, email, file, password, passwords)
 

@@ -122,7 +122,7 @@ class Matcher:
             self._drop_lease()
         elif self._held is None or held.token != self._held.token:
             self._drop_book()
-            log.info("paper_matching_here", token=held.token)
+            log.info("paper_matching_here", fence=held.token)
         self._held = held
 
     def _drop_lease(self) -> None:

@@ -1,0 +1,78 @@
+"""A `paiid` of our own as a user meets it: real processes, a clean environment, output in files."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+START_S = 20.0
+
+
+def environment(data: Path, **more: str) -> dict[str, str]:
+    """A clean one: nothing of the shell's own configuration leaks into the process."""
+    return {"PATH": os.environ["PATH"], "DATA_DIR": str(data), "COLUMNS": "200", "NO_COLOR": "1", **more}
+
+
+def paiid(data: Path, *arguments: str, stdin: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "paiid", *arguments],
+        env=environment(data, **more),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    """A port nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A `paiid serve` of our own with its output in a file."""
+
+    def __init__(self, data: Path, *arguments: str, port: int | None = None, **more: str) -> None:
+        self.port = port or free_port()
+        self.log = data.parent / f"serve-{self.port}.log"
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "paiid", "serve", *arguments],
+                env=environment(data, PORT=str(self.port), **more),
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_until_ready(self) -> None:
+        """Until it answers, and takes orders."""
+        give_up_at = time.monotonic() + START_S
+        while time.monotonic() < give_up_at:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                url = f"http://127.0.0.1:{self.port}/api/health/ready"
+                with urllib.request.urlopen(url, timeout=2) as answer:
+                    if answer.status == 200:
+                        return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError(self.log.read_text())
+
+    def end(self) -> int:
+        """SIGTERM; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=6)
+
+    def kill(self) -> None:
+        """Like a power cut."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
