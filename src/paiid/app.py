@@ -18,6 +18,7 @@ from paiid.brokers.paper import PaperBroker
 from paiid.core.accounting import Accounting
 from paiid.core.clock import Clock, SystemClock, new_id
 from paiid.core.db import Database, make_database
+from paiid.core.direct import Direct, direct_routes
 from paiid.core.docs import install as install_docs
 from paiid.core.failpoints import Probe, no_probe
 from paiid.core.leases import Leases
@@ -34,6 +35,7 @@ from paiid.portfolio.dayroll import DayRoll
 from paiid.portfolio.routes import router as portfolio_router
 from paiid.portfolio.service import PortfolioService
 from paiid.system.health import Health
+from paiid.system.probes import broker_probe, operator_details
 from paiid.system.routes import router as health_router
 from paiid.trading.desk import Desk, load_secret
 from paiid.trading.halt import HaltService
@@ -46,6 +48,8 @@ from paiid.trading.routes import router as trading_router
 from paiid.trading.timings import Timings
 
 _log = structlog.get_logger("paiid.app")
+_HOT = (("POST", "/api/trading/execute"), ("GET", "/api/market/quotes"))
+"""Routes that are asked all the time (docs/performance.md)."""
 
 
 def create_app(
@@ -85,6 +89,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.clock = the_clock
+    app.add_middleware(Direct, routes=direct_routes((trading_router, market_router), _HOT))
     app.add_middleware(Edge, clock=the_clock, accounting=accounting, settings=settings)
     install_problems(app)
     install_docs(app)
@@ -165,15 +170,20 @@ class Parts:
         state.trading, state.halts, state.desk = desk.service, halts, desk
         state.ledger = LedgerService(db, accounts, desk.cancels)
         state.portfolio = PortfolioService(db, accounts, market, brokers)
-        state.health = await self._health(db, desk)
+        state.health = await self._health(db, desk, venue, market)
 
     async def _run(self, part: Any) -> None:
         await part.start()
         self._stops.append(part.stop)
 
-    async def _health(self, db: Database, desk: Desk) -> Health:
+    async def _health(self, db: Database, desk: Desk, venue: Broker, market: MarketService) -> Health:
         health = Health(
-            db, self._clock, self._accounting, probes={}, gates={"trading": desk.not_ready}, details={}
+            db,
+            self._clock,
+            self._accounting,
+            probes={"broker": broker_probe(db, venue)},
+            gates={"trading": desk.not_ready},
+            details=operator_details(db, venue, market),
         )
         await health.probe()
         task = asyncio.create_task(health.run(), name="paiid-health")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from paiid.accounts.records import SETTING_FIELDS, Grant, UserSettings
 from paiid.accounts.service import AccountService
-from paiid.auth.access import CurrentUser, OwnerSignedIn, actor_of, may, request_id_of, require_scope
+from paiid.auth.access import CurrentUser, OwnerSignedIn, may, request_id_of, require_scope
 from paiid.core.instants import instant
 from paiid.core.json import JsonDecimal, StrictModel, StrictRoute, encode
 from paiid.domain.errors import not_found
@@ -135,7 +135,7 @@ async def put_grant(
 ) -> Response:
     """view: look; trade: look and trade. From the answer on it counts for every order."""
     made = await _service(request).put_grant(
-        actor_of(owner), account_id, user_id, body.access, request_id_of(request)
+        owner.actor, account_id, user_id, body.access, request_id_of(request)
     )
     return _json(_grant(made))
 
@@ -145,5 +145,5 @@ async def put_grant(
 )
 async def drop_grant(request: Request, owner: OwnerSignedIn, account_id: Id, user_id: Id) -> Response:
     """From the answer on no order of his is taken there; those that rest go on working."""
-    await _service(request).drop_grant(actor_of(owner), account_id, user_id, request_id_of(request))
+    await _service(request).drop_grant(owner.actor, account_id, user_id, request_id_of(request))
     return Response(status_code=204)

@@ -218,9 +218,8 @@ class AccountService:
                     for name in changes
                     if getattr(before, name) != getattr(after, name)
                 }
-                actor = Actor(principal.credential, principal.user_id)
                 subject = f"user:{principal.user_id}"
-                await self._audit(tx, now_us, actor, "settings.change", subject, detail, request_id)
+                await self._audit(tx, now_us, principal.actor, "settings.change", subject, detail, request_id)
         self.forget(principal.user_id)
         return after
 

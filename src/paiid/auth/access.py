@@ -14,7 +14,7 @@ from fastapi import Depends, Request
 from paiid.auth.service import AuthService
 from paiid.auth.throttle import Client
 from paiid.domain.errors import Code, Problem
-from paiid.domain.identity import Actor, Principal, Scope
+from paiid.domain.identity import Principal, Scope
 
 
 def bearer(request: Request) -> str:
@@ -81,11 +81,6 @@ def require_scope(principal: Principal, scope: Scope) -> None:
     """Raises Problem (403) for a token without the scope."""
     if scope not in principal.scopes:
         raise Problem(Code.SCOPE_MISSING, f"This token lacks the scope {scope}; make one that has it.")
-
-
-def actor_of(principal: Principal) -> Actor:
-    """Who is written into the audit."""
-    return Actor(principal.credential, principal.user_id)
 
 
 def request_id_of(request: Request) -> str | None:

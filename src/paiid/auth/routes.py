@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field, field_validator
 
-from paiid.auth.access import CurrentUser, SignedIn, actor_of, client_of, request_id_of
+from paiid.auth.access import CurrentUser, SignedIn, client_of, request_id_of
 from paiid.auth.records import ApiToken, Session, scopes_to
 from paiid.auth.service import AuthService
 from paiid.auth.sessions import TokenPair
@@ -94,7 +94,7 @@ async def refresh(request: Request, body: RefreshBody) -> Response:
 @_auth.post("/logout", status_code=204, summary="Sign out everywhere")
 async def logout(request: Request, user: SignedIn) -> Response:
     """Ends all your sessions. From this answer on no order of theirs is taken."""
-    await _service(request).sessions.logout(actor_of(user), user.user_id, request_id_of(request))
+    await _service(request).sessions.logout(user.actor, user.user_id, request_id_of(request))
     return Response(status_code=204)
 
 
@@ -161,7 +161,7 @@ async def list_tokens(request: Request, user: SignedIn) -> Response:
 async def make_token(request: Request, user: SignedIn, body: TokenBody) -> Response:
     """`token` is shown in this answer and never again. Scopes: read, trade, halt."""
     made, text = await _service(request).api_tokens.make(
-        actor_of(user),
+        user.actor,
         user.user_id,
         body.name,
         frozenset(body.scopes),
@@ -174,7 +174,7 @@ async def make_token(request: Request, user: SignedIn, body: TokenBody) -> Respo
 @_auth.delete("/tokens/{token_id}", status_code=204, summary="Revoke an API token")
 async def revoke_token(request: Request, user: SignedIn, token_id: Id) -> Response:
     """From this answer on no order of it is taken. 404 for a token that is not yours."""
-    await _service(request).api_tokens.revoke(actor_of(user), user.user_id, token_id, request_id_of(request))
+    await _service(request).api_tokens.revoke(user.actor, user.user_id, token_id, request_id_of(request))
     return Response(status_code=204)
 
 

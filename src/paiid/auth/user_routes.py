@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
-from paiid.auth.access import OwnerSignedIn, actor_of, request_id_of
+from paiid.auth.access import OwnerSignedIn, request_id_of
 from paiid.auth.records import User
 from paiid.auth.service import AuthService
 from paiid.auth.users import Users
@@ -74,7 +74,7 @@ async def list_users(
 async def make_user(request: Request, owner: OwnerSignedIn, body: UserBody) -> Response:
     """Owners and traders get a paper account of their own with 100,000 dollars. 409: the address is taken."""
     made = await _users(request).make(
-        actor_of(owner), body.email, body.password, body.role, request_id_of(request)
+        owner.actor, body.email, body.password, body.role, request_id_of(request)
     )
     return _json(_user(made), 201)
 
@@ -89,7 +89,7 @@ async def get_user(request: Request, owner: OwnerSignedIn, user_id: Id) -> Respo
 async def change_user(request: Request, owner: OwnerSignedIn, user_id: Id, body: ChangeBody) -> Response:
     """One change a request. Disabling ends his sessions and revokes his tokens, a new password ends his sessions.
     From the answer on no order is taken that the change forbids. 409 for the last owner."""
-    users, actor, request_id = _users(request), actor_of(owner), request_id_of(request)
+    users, actor, request_id = _users(request), owner.actor, request_id_of(request)
     if sum(value is not None for value in (body.role, body.disabled, body.password)) != 1:
         raise invalid_field("body", "one_change", "Send exactly one of role, disabled, password.")
     if body.role is not None:
@@ -104,5 +104,5 @@ async def change_user(request: Request, owner: OwnerSignedIn, user_id: Id, body:
 @router.delete("/{user_id}", status_code=204, summary="Delete a user")
 async def delete_user(request: Request, owner: OwnerSignedIn, user_id: Id) -> Response:
     """His orders and the audit stay under his id. 409 for the last owner."""
-    await _users(request).delete(actor_of(owner), user_id, request_id_of(request))
+    await _users(request).delete(owner.actor, user_id, request_id_of(request))
     return Response(status_code=204)

@@ -12,6 +12,7 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 
+from paiid.cli.httpserver import GuardedProtocol, fitted, raise_file_limit
 from paiid.cli.migrate import bring_up_or_exit
 from paiid.cli.servelock import prepare_data_dir, take_serve_lock
 from paiid.cli.session import fail, schema_or_exit, settings_or_exit
@@ -62,7 +63,7 @@ def run(*, migrate_first: bool) -> None:
     from paiid.app import create_app
 
     app = create_app(settings)
-    server = _Server(app, server_config(app))
+    server = _Server(app, server_config(app, fitted(raise_file_limit())))
     # uvicorn raises the signal again after a clean end; that end is exit code 0, not a death by signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -73,12 +74,12 @@ def run(*, migrate_first: bool) -> None:
         fail("the service could not start; the log above says why")
 
 
-def server_config(app: FastAPI) -> uvicorn.Config:
+def server_config(app: FastAPI, protocol: type[GuardedProtocol] = GuardedProtocol) -> uvicorn.Config:
     """How uvicorn is set: our own access log and proxy rules, no server header, every wait bounded."""
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=protocol,
         ws="none",
         lifespan="on",
         access_log=False,

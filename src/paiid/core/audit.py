@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert
-
 from paiid.core.clock import Clock, new_id
-from paiid.core.db import Tx, statement
+from paiid.core.db import Statement, Tx, insert_of_rows
 from paiid.core.tables import audit
 from paiid.domain.identity import Actor
 
-_INSERT = statement(insert(audit))
+_INSERT = insert_of_rows(audit)
+_DETAIL = json.JSONEncoder(separators=(",", ":"), default=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +25,27 @@ class AuditEntry:
     request_id: str | None = None
 
 
+def audit_rows(
+    clock: Clock, at_us: int, entries: Sequence[AuditEntry]
+) -> tuple[Statement, list[dict[str, Any]]]:
+    """The rows and their statement, for a `Tx.write` with others; `at_us` is the transaction's time."""
+    rows = [
+        {
+            "id": new_id(clock, "aud"),
+            "at": at_us,
+            "actor_kind": entry.actor.kind,
+            "actor_id": entry.actor.id,
+            "action": entry.action,
+            "subject": entry.subject,
+            "request_id": entry.request_id,
+            "detail": _DETAIL.encode(entry.detail),
+        }
+        for entry in entries
+    ]
+    return _INSERT, rows
+
+
 async def write_audit(tx: Tx, clock: Clock, at_us: int, entries: Sequence[AuditEntry]) -> None:
     """Add the rows; `at_us` is the transaction's time."""
-    if not entries:
-        return
-    await tx.execute_many(
-        _INSERT,
-        [
-            {
-                "id": new_id(clock, "aud"),
-                "at": at_us,
-                "actor_kind": entry.actor.kind,
-                "actor_id": entry.actor.id,
-                "action": entry.action,
-                "subject": entry.subject,
-                "request_id": entry.request_id,
-                "detail": json.dumps(entry.detail, separators=(",", ":"), default=str),
-            }
-            for entry in entries
-        ],
-    )
+    if entries:
+        await tx.execute_many(*audit_rows(clock, at_us, entries))

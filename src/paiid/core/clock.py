@@ -6,6 +6,7 @@ import time
 from typing import Protocol
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
 
 
 class Clock(Protocol):
@@ -50,8 +51,4 @@ def new_id(clock: Clock, prefix: str) -> str:
     Ids made later sort later (to the millisecond), so a page of a list can continue behind an id.
     """
     number = ((clock.now_us() // 1000) << 80) | int.from_bytes(clock.random_bytes(10), "big")
-    digits = []
-    for _ in range(26):
-        digits.append(_CROCKFORD[number & 31])
-        number >>= 5
-    return f"{prefix}_{''.join(reversed(digits))}"
+    return prefix + "_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])

@@ -1,16 +1,24 @@
 """Instants on the wire: RFC 3339 in UTC, from microseconds since the epoch, without going through floats."""
 
+from functools import lru_cache
+
 
 def instant(at_us: int | None) -> str | None:
     """RFC 3339 in UTC with microseconds."""
     if at_us is None:
         return None
     seconds, micros = divmod(at_us, 1_000_000)
+    return f"{_second(seconds)}.{micros:06}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    """The part that the instants of one second share."""
     days, rest = divmod(seconds, 86_400)
     year, month, day = _civil(days)
     hours, rest = divmod(rest, 3600)
     minutes, secs = divmod(rest, 60)
-    return f"{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{secs:02}.{micros:06}Z"
+    return f"{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{secs:02}"
 
 
 def _civil(days: int) -> tuple[int, int, int]:

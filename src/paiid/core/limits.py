@@ -11,6 +11,8 @@ from paiid.domain.errors import Code, Problem
 
 MAX_BODY = 64 * 1024
 """Bytes of a request's body."""
+MAX_BODY_ON_WIRE = 8 * MAX_BODY
+"""Bytes of a body as sent, with the marks of its chunks and its trailers; past it the connection is closed."""
 BODY_TIMEOUT_S = 10.0
 """From the headers' end to the body's, however slowly it drips."""
 MAX_DEPTH = 16
@@ -30,7 +32,9 @@ MAX_HEAD_BYTES = 32 * 1024
 HEAD_TIMEOUT_S = 10.0
 """From a connection's first byte of a request, or its opening, to the end of the headers."""
 MAX_CONNECTIONS = 4096
-"""Open connections of a process; more are closed at once."""
+"""Open connections of a process; more are told so and closed at once."""
+MAX_PIPELINED = 16
+"""Requests a connection may send ahead of the answer to the first; past it the connection is closed."""
 MAX_IN_FLIGHT = 1024
 """Requests under way in a process."""
 MAX_IN_FLIGHT_PER_ADDRESS = 512

@@ -5,9 +5,10 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -25,6 +26,7 @@ HIDDEN = "[hidden]"
 REQUEST_ID: ContextVar[str | None] = ContextVar("paiid_request_id", default=None)
 """Set by the edge; every line written while a request is served carries it, also from tasks it has started."""
 _SHORTEST_SECRET = 6
+_NUMBERS = (int, float, bool)
 
 
 class Redactor:
@@ -36,9 +38,23 @@ class Redactor:
         self._text = re.compile("|".join([_SHAPES, *known]))
 
     def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if self._is_plain(event):
+            return event
         for name, value in event.items():
             event[name] = HIDDEN if _is_secret(name) and value is not None else self._clean(value)
         return event
+
+    def _is_plain(self, event: MutableMapping[str, Any]) -> bool:
+        """Whether one look at all texts together finds nothing to hide, as in almost every line."""
+        texts = []
+        for name, value in event.items():
+            if _is_secret(name):
+                return False
+            if type(value) is str:
+                texts.append(value)
+            elif value is not None and type(value) not in _NUMBERS:
+                return False
+        return self._text.search("\n".join(texts)) is None
 
     def _clean(self, value: Any) -> Any:
         if value is None or isinstance(value, (bool, int, float)):
@@ -78,6 +94,21 @@ def _render(event: Any, **_: Any) -> str:
         return json.dumps(event)
 
 
+class _Unfailing:
+    """A stream for lines that may be lost: where it is a file on a full disk, an order's answer matters more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 class _ToStructlog(logging.Handler):
     """Libraries that use the standard log speak through ours, redacted like everything else."""
 
@@ -103,7 +134,7 @@ def configure(level: str, secrets: Sequence[str] = ()) -> None:
             structlog.processors.JSONRenderer(serializer=_render),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()

@@ -35,6 +35,11 @@ _NEVER_SHED = ("/api/health", "/api/admin/kill")
 """Load never hides whether we live, nor stands between a user and the halt (contract K8)."""
 
 
+def own_headers(request_id: str) -> Headers:
+    """What every answer of ours carries."""
+    return [(b"x-request-id", request_id.encode()), *_SECURITY]
+
+
 class Edge:
     """The outermost layer of the app. It puts `request_id` and `client_address` into the scope; the
     authentication puts `user_id` there."""
@@ -142,7 +147,7 @@ class _Answer:
     def __init__(self, send: Send, request_id: str, headers: Headers) -> None:
         self._send = send
         self._request_id = request_id
-        self._headers = [(b"x-request-id", request_id.encode()), *_SECURITY, *headers]
+        self._headers = [*own_headers(request_id), *headers]
         self.status = 500
         self.started = False
         self.cut_short = False

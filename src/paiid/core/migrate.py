@@ -1,6 +1,10 @@
 """Brings a database's schema up to this code, and refuses one that is newer than the code."""
 
 import asyncio
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -67,11 +71,38 @@ def _inspect(connection: Connection) -> tuple[str | None, str]:
     return _check(connection)
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time migrates a file; PostgreSQL has an advisory lock for it. The lock is the kernel's and
+    goes with the process; SQLite's own locks are of another kind and not touched by it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make_transactional(engine: Engine, begin: str) -> None:
+    """Python's driver commits before each change of the schema unless it is told not to manage transactions: a
+    migration that breaks off half-way must leave nothing."""
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
 def _run(url: str, work: Any) -> tuple[str | None, str]:
     if not is_postgres(url):
         path = sqlite_path(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 5})
+        _make_transactional(engine, "BEGIN IMMEDIATE" if work is _upgrade else "BEGIN")
         with engine.connect() as connection:
             found: tuple[str | None, str] = work(connection)
         engine.dispose()
@@ -104,7 +135,10 @@ def migrate(url: str) -> tuple[str | None, str]:
 
     Must not be called on a running event loop. Raises SchemaError for a newer database.
     """
-    return _run(url, _upgrade)
+    if is_postgres(url):
+        return _run(url, _upgrade)
+    with _alone(sqlite_path(url)):
+        return _run(url, _upgrade)
 
 
 def require_current(url: str) -> None:

@@ -11,15 +11,24 @@ _log = structlog.get_logger("paiid.tasks")
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 _CALM_S = 60.0
+_FAILING_S = 15.0
+"""How long a break counts: longer than the longest pause, so that what keeps breaking is always failing, and what
+broke once is not called broken for ever."""
 
 
 class Background:
-    """The background tasks of one part. `failing` names one that keeps breaking, for the health page."""
+    """The background tasks of one part."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
-        self.failing: dict[str, str] = {}
+        self._broke: dict[str, tuple[str, float]] = {}
+
+    @property
+    def failing(self) -> dict[str, str]:
+        """Those that have broken just now, and on what: for the health page."""
+        since_s = self._clock.monotonic_s() - _FAILING_S
+        return {name: what for name, (what, at_s) in self._broke.items() if at_s > since_s}
 
     def begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` until `stop`; when it ends or breaks it is begun again after a growing pause."""
@@ -32,11 +41,10 @@ class Background:
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - the background-task runner: nothing may end it silently
-                self.failing[name] = type(error).__name__
+                self._broke[name] = (type(error).__name__, self._clock.monotonic_s())
                 _log.error("background_broke", task=name, error=type(error).__name__, exc_info=error)
             if self._clock.monotonic_s() - began > _CALM_S:
                 pause_s = _FIRST_PAUSE_S
-                self.failing.pop(name, None)
             await self._clock.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 

@@ -32,6 +32,7 @@ class Code(Enum):
     IDEMPOTENCY_IN_FLIGHT = ("idempotency-in-flight", 409, "The same request is still being executed")
     HALT_EPOCH_MOVED = ("halt-epoch-moved", 409, "The halt has changed since")
     RESUME_REFUSED = ("resume-refused", 409, "Trading cannot be resumed yet")
+    REQUEST_TIMEOUT = ("request-timeout", 408, "The request did not arrive in time")
     BODY_TIMEOUT = ("body-timeout", 408, "The body did not arrive in time")
     PAYLOAD_TOO_LARGE = ("payload-too-large", 413, "The body is too large")
     URI_TOO_LONG = ("uri-too-long", 414, "The address is too long")

@@ -12,6 +12,14 @@ ALL_SCOPES: frozenset[Scope] = frozenset({"read", "trade", "halt"})
 
 
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """Who is written into the audit: a user, or the system itself ('system', 'cli')."""
+
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """A verified caller. `credential_id` is the session id, the API token's id, or the owner's user id
     for the static token; `scopes` is what that credential may do at most."""
@@ -28,13 +36,10 @@ class Principal:
         """True for a person's session; API tokens never manage users and never resume trading."""
         return self.credential == "session"
 
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who is written into the audit: a user, or the system itself ('system', 'cli')."""
-
-    kind: str
-    id: str
+    @property
+    def actor(self) -> Actor:
+        """The caller as the audit names him."""
+        return Actor(self.credential, self.user_id)
 
 
 SYSTEM = Actor("system", "system")

@@ -49,12 +49,19 @@ def requirement(exposure: Exposure) -> Decimal:
             raise ValueError(f"no price for the short position in {exposure.symbol}")
         held += -exposure.qty * exposure.mark * SHORT_REQUIREMENT
     if exposure.open_buy_qty > 0:
-        opening = max(ZERO, exposure.open_buy_qty - max(ZERO, -exposure.qty))
-        held += exposure.open_buy_value * opening / exposure.open_buy_qty
+        held += _opening(exposure.open_buy_value, exposure.open_buy_qty, -exposure.qty)
     if exposure.open_sell_qty > 0:
-        opening = max(ZERO, exposure.open_sell_qty - max(ZERO, exposure.qty))
-        held += exposure.open_sell_value * opening / exposure.open_sell_qty * OPENING_SHORT_RESERVE
+        held += (
+            _opening(exposure.open_sell_value, exposure.open_sell_qty, exposure.qty) * OPENING_SHORT_RESERVE
+        )
     return held
+
+
+def _opening(value: Decimal, qty: Decimal, against: Decimal) -> Decimal:
+    """Dollars of the part that opens, where `against` shares of the other side are held; all of it for none."""
+    if against <= 0:
+        return value
+    return value * max(ZERO, qty - against) / qty
 
 
 def buying_power(cash: Decimal, exposures: Iterable[Exposure]) -> Decimal:

@@ -4,7 +4,7 @@ Money and prices are stored in millionths (1e-6), quantities in billionths (1e-9
 compares exactly on every database. Values outside a signed 64-bit integer are refused at the edge.
 """
 
-from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
 
 MONEY_SCALE = 6
 QTY_SCALE = 9
@@ -16,15 +16,15 @@ _QTY_UNIT = Decimal(1).scaleb(-QTY_SCALE)
 _MONEY_FACTOR = 10**MONEY_SCALE
 _QTY_FACTOR = 10**QTY_SCALE
 MAX_SCALED = 2**63 - 1
+_EXACT = Context(prec=60)
+"""Wide enough for every number the edge lets in, so that scaling loses nothing."""
 
 
 def _scaled(value: Decimal, factor: int, what: str) -> int:
-    with localcontext() as exact:
-        exact.prec = 60
-        product = value * factor
-        scaled = int(product)
-        if scaled != product:
-            raise ValueError(f"{what} has more decimals than can be kept")
+    product = _EXACT.multiply(value, Decimal(factor))
+    scaled = int(product)
+    if scaled != product:
+        raise ValueError(f"{what} has more decimals than can be kept")
     if abs(scaled) > MAX_SCALED:
         raise ValueError(f"{what} is out of range")
     return scaled

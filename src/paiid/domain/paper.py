@@ -245,17 +245,3 @@ def _against(order: Working, quote: Quote, taken: Taken, immediate: bool) -> Ste
     if immediate:
         return Step(triggers, qty, round_money(price), OrderStatus.CANCELED, "not_immediately_fillable")
     return Step(triggers, qty, round_money(price) if qty > 0 else ZERO)
-
-
-def within_means(order: Working, step: Step, affordable: Decimal) -> Step:
-    """The step cut down to what the account can pay for; what it cannot is canceled (fok: all of it)."""
-    if step.qty <= affordable:
-        return step
-    qty = ZERO if order.time_in_force == "fok" else affordable
-    return Step(
-        step.triggers,
-        qty,
-        step.price if qty > 0 else ZERO,
-        OrderStatus.CANCELED,
-        "insufficient_buying_power",
-    )

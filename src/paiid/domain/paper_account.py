@@ -6,8 +6,8 @@ from decimal import ROUND_FLOOR, Decimal
 
 from paiid.domain.margin import Exposure, requirement
 from paiid.domain.money import ZERO, round_money
-from paiid.domain.orders import Side
-from paiid.domain.paper import PaperRefused
+from paiid.domain.orders import OrderStatus, Side
+from paiid.domain.paper import IMMEDIATE, IMMEDIATE_PATIENCE_US, PaperRefused, Step, Working
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,32 +135,47 @@ class PaperAccount:
         self._put(symbol, reserve(self.holdings[symbol], side, -qty, reserve_price))
         self.open_orders -= 1
 
-    def affordable(
-        self, symbol: str, side: Side, qty: Decimal, price: Decimal, reserve_price: Decimal
-    ) -> Decimal:
-        """How many of `qty` whole shares the account can pay for at `price`.
+    def within_means(self, order: Working, step: Step, reserve_price: Decimal, now_us: int) -> Step:
+        """The step cut down to what the account can pay for; the rest of the order is then canceled (fok: all).
 
         A fill may not leave buying power below zero, unless it was there and the fill makes it no worse; the
-        symbol is valued at the price of the fill. Raises ValueError for a short elsewhere without a mark.
+        symbol is valued at the price of the fill, and what stays open of the order counts with its reserve
+        price. What only closes always fills. While a short elsewhere has no mark nothing is guessed: the order
+        waits, an ioc or fok order no longer than its patience.
         """
+        symbol, side = order.symbol, order.side
         before = self.holdings.get(symbol, EMPTY)
-        if side == "sell" and before.qty >= before.open_sell_qty:
-            return qty  # every open sale is covered by shares: nothing is opened, nothing is tied up
-        free = self.buying_power() + _required(symbol, before, self.mark_of(symbol))
-        signed_price = price if side == "buy" else -price
-        floor = min(ZERO, free - _required(symbol, before, price))
+        closing = max(ZERO, before.qty if side == "sell" else -before.qty)
+        if step.qty <= closing:
+            return step
+        try:
+            free = self.buying_power() + _required(symbol, before, self.mark_of(symbol))
+        except ValueError:
+            late = now_us >= order.live_at_us + IMMEDIATE_PATIENCE_US
+            if order.time_in_force in IMMEDIATE and late:
+                return Step(ends=OrderStatus.CANCELED, reason="no_fresh_quote")
+            return Step(triggers=step.triggers)
+        signed_price = step.price if side == "buy" else -step.price
+        floor = min(ZERO, free - _required(symbol, before, step.price))
 
-        def pays(part: Decimal) -> bool:
-            after = trade(reserve(before, side, -part, reserve_price), side, part, price)
-            return free - signed_price * part - _required(symbol, after, price) >= floor
+        def pays(part: Decimal, stays_open: Decimal) -> bool:
+            released = reserve(before, side, stays_open - order.left, reserve_price)
+            after = trade(released, side, part, step.price)
+            return free - signed_price * part - _required(symbol, after, step.price) >= floor
 
-        if pays(qty):
-            return qty
-        low, high = ZERO, qty
-        while high - low > 1:
-            middle = ((low + high) / 2).to_integral_value(ROUND_FLOOR)
-            low, high = (middle, high) if pays(middle) else (low, middle)
-        return low
+        if pays(step.qty, order.left - step.qty if step.ends is None else ZERO):
+            return step
+        if order.time_in_force == "fok":
+            part = ZERO
+        elif pays(step.qty, ZERO):
+            part = step.qty
+        else:
+            part, too_many = closing, step.qty
+            while too_many - part > 1:
+                middle = ((part + too_many) / 2).to_integral_value(ROUND_FLOOR)
+                part, too_many = (middle, too_many) if pays(middle, ZERO) else (part, middle)
+        price = step.price if part > 0 else ZERO
+        return Step(step.triggers, part, price, OrderStatus.CANCELED, "insufficient_buying_power")
 
     def fill(self, symbol: str, side: Side, qty: Decimal, price: Decimal, reserve_price: Decimal) -> None:
         """Book an execution and free what it had reserved. No fees."""

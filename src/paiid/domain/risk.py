@@ -115,7 +115,8 @@ def _refusals(proposal: Proposal, standing: Standing, limits: RiskLimits) -> Ite
 
 def _price(proposal: Proposal, limits: RiskLimits) -> Iterator[Reason]:
     quote = proposal.quote
-    if quote is None:
+    # A side that nobody quotes is shown as 0: no price, however fresh.
+    if quote is None or quote.ask <= 0 or (proposal.side == "sell" and quote.bid <= 0):
         yield Reason("no_price", f"There is no price for {proposal.symbol}, so the order cannot be checked.")
         return
     if quote.stale:

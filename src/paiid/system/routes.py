@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from paiid.auth.access import may
 from paiid.core.instants import instant
 from paiid.core.json import encode
+from paiid.domain.errors import Code, Problem
 from paiid.domain.identity import Principal
 from paiid.system.health import Health
 
@@ -17,7 +18,9 @@ Reader = Annotated[Principal, Depends(may("read"))]
 
 
 def _health(request: Request) -> Health:
-    health: Health = request.app.state.health
+    health: Health | None = getattr(request.app.state, "health", None)
+    if health is None:
+        raise Problem(Code.NOT_READY, "The service is starting.")
     return health
 
 
@@ -41,7 +44,9 @@ async def liveness() -> Response:
 @router.get("/readiness", include_in_schema=False)
 async def ready(request: Request) -> Response:
     """503 with a reason until the database answers and orders of an earlier run have been looked at."""
-    reason = _health(request).reason
+    # A server may take requests before the service behind it stands.
+    found: Health | None = getattr(request.app.state, "health", None)
+    reason = "the service is starting" if found is None else found.reason
     if reason is None:
         return _json(_READY)
     return _json(encode({"ready": False, "reason": reason}), 503)

@@ -12,27 +12,27 @@ from typing import Any
 import msgspec
 
 from paiid.core.instants import instant
-from paiid.domain.money import money_from_int, plain, qty_from_int
+from paiid.domain.money import MONEY_SCALE, QTY_SCALE, money_from_int, plain, qty_from_int
 from paiid.domain.orders import Reason, Submission
 from paiid.trading.records import AccountRow, ExecutionRow, IntentRow, OrderRow
 
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
 HALT_CODE = "trading_halted"
-
-
-def encode(value: Any) -> bytes:
-    """JSON with exact decimals as numbers."""
-    return _ENCODER.encode(value)
+_MONEY_UNITS: int = 10**MONEY_SCALE
+_QTY_UNITS: int = 10**QTY_SCALE
 
 
 def money(scaled: int | None) -> Decimal | None:
     """Stored money or price as an exact number, None stays None."""
-    return None if scaled is None else plain(money_from_int(scaled))
+    if scaled is None:
+        return None
+    whole, rest = divmod(scaled, _MONEY_UNITS)
+    return plain(money_from_int(scaled)) if rest else Decimal(whole)
 
 
 def quantity(scaled: int) -> Decimal:
     """Stored quantity as an exact number."""
-    return plain(qty_from_int(scaled))
+    whole, rest = divmod(scaled, _QTY_UNITS)
+    return plain(qty_from_int(scaled)) if rest else Decimal(whole)
 
 
 def reason_text(reason: Reason) -> str:

@@ -4,19 +4,20 @@ Every change of an order goes through `change`, which keeps the risk counters, t
 final answer of the intent in step with it; whatever is changed here commits together.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from paiid.core.audit import AuditEntry, write_audit
+from paiid.core.audit import AuditEntry, audit_rows
 from paiid.core.clock import Clock, new_id
 from paiid.core.db import Tx
+from paiid.core.json import encode
 from paiid.domain.margin import Exposure
 from paiid.domain.money import money_from_int, qty_from_int
 from paiid.domain.orders import TERMINAL_STATUSES, Reason, Submission, may_step
 from paiid.domain.risk import Standing
 from paiid.trading import store
-from paiid.trading.answers import answer, encode, final_status, order_view, reason_text
+from paiid.trading.answers import answer, final_status, order_view, reason_text
 from paiid.trading.records import (
     AccountRow,
     ExecutionRow,
@@ -281,37 +282,41 @@ class Book:
     # -- writing ------------------------------------------------------------------------------------
 
     async def flush(self) -> None:
-        """Write everything that was changed, in the order gate, accounts, keys, rest."""
-        tx = self.tx
+        """Write everything that was changed, in one round trip where the database can."""
+        writes: list[store.Write] = []
         if self._dirty_accounts:
             touched = [self.accounts[account_id] for account_id in sorted(self._dirty_accounts)]
             for account in touched:
                 account.version += 1
-            await store.update_accounts(tx, touched)
+            writes.append(store.changed_accounts(touched))
         if self._new_intents:
-            await store.insert_intents(tx, sorted(self._new_intents.values(), key=lambda i: i.user_key))
+            new = sorted(self._new_intents.values(), key=lambda i: i.user_key)
+            writes.append(store.inserted_intents(new))
         if self._dirty_intents:
-            await store.update_intents(tx, list(self._dirty_intents.values()))
+            writes.append(store.changed_intents(list(self._dirty_intents.values())))
         if self._new_orders:
-            await store.insert_orders(tx, list(self._new_orders.values()))
+            writes.append(store.inserted_orders(list(self._new_orders.values())))
         if self._dirty_orders:
-            await store.update_orders(tx, list(self._dirty_orders.values()))
-        await self._flush_positions()
+            writes.append(store.changed_orders(list(self._dirty_orders.values())))
+        writes.extend(self._position_writes())
         if self._executions:
-            await store.insert_executions(tx, self._executions)
+            writes.append(store.inserted_executions(self._executions))
         if self._events:
-            await store.insert_events(tx, self._events)
-        await write_audit(tx, self.clock, self.now_us, self._audit)
+            writes.append(store.inserted_events(self._events))
+        if self._audit:
+            writes.append(audit_rows(self.clock, self.now_us, self._audit))
+        if writes:
+            await self.tx.write(writes)
 
-    async def _flush_positions(self) -> None:
+    def _position_writes(self) -> Iterator[store.Write]:
         fresh = self._dirty_positions & self._new_positions
         known = self._dirty_positions - self._new_positions
         for key in self._dirty_positions:
             self._positions[key].updated_at = self.now_us
         if fresh:
-            await store.insert_positions(self.tx, [self._positions[key] for key in sorted(fresh)])
+            yield store.inserted_positions([self._positions[key] for key in sorted(fresh)])
         if known:
-            await store.update_positions(self.tx, [self._positions[key] for key in sorted(known)])
+            yield store.changed_positions([self._positions[key] for key in sorted(known)])
 
     def new_id(self, prefix: str) -> str:
         """A fresh id."""

@@ -16,7 +16,7 @@ from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable
 from paiid.core.failpoints import FailPoint, Probe
 from paiid.domain.identity import Actor
-from paiid.domain.orders import CancelState, Reason, Submission
+from paiid.domain.orders import CancelState, OrderStatus, Reason, Submission
 from paiid.trading import store
 from paiid.trading.book import Book
 from paiid.trading.merge import learn, show
@@ -60,7 +60,8 @@ class Cancels:
     async def cancel(
         self, orders: Sequence[OrderRow], actor: Actor, request_id: str | None = None
     ) -> list[CancelOutcome]:
-        """Cancel orders of any accounts; one outcome each. Raises DatabaseUnavailable before anything is sent."""
+        """Cancel orders of any accounts; one outcome each, in their order. Raises DatabaseUnavailable before
+        anything is sent."""
         if not orders:
             return []
         current, accounts = await self._request([order.id for order in orders], actor, request_id)
@@ -89,7 +90,8 @@ class Cancels:
             # Read again behind the accounts' locks: what was seen before them may have moved.
             loaded = await store.load_orders(tx, ids)
             await book.load_intents(order.intent_id for order in loaded if order.intent_id is not None)
-            current = [book.register(order) for order in loaded]
+            place = {order_id: n for n, order_id in enumerate(ids)}
+            current = sorted((book.register(order) for order in loaded), key=lambda order: place[order.id])
             for order in current:
                 if order.works:
                     self._mark(book, order)
@@ -106,17 +108,18 @@ class Cancels:
             book.step(order, Submission.SKIPPED, _BEFORE_SEND)
         elif order.cancel_state not in (CancelState.REQUESTED, CancelState.ACCEPTED):
             order.cancel_state = CancelState.REQUESTED.value
-            order.cancel_requested_at = book.now_us
+            # None: the broker cannot be asked yet, and the sweep asks it as soon as it has the order.
+            order.cancel_requested_at = book.now_us if order.broker_order_id is not None else None
         book.change(order, "ledger")
 
     async def _send(self, order: OrderRow, account: AccountRow) -> CancelOutcome:
         if not order.works:
-            return CancelOutcome(
-                order, "done" if order.state is not Submission.ACCEPTED else _ended_as(order)
-            )
+            return _ended(order)
         if order.state is not Submission.ACCEPTED or order.broker_order_id is None:
             return CancelOutcome(order, "requested", "It is cancelled as soon as it is known at the broker.")
-        broker = self._brokers[account.broker]
+        broker = self._brokers.get(account.broker)
+        if broker is None:
+            return CancelOutcome(order, "unknown", f"The broker {account.broker} is not configured here.")
         async with self._slots:
             self._probe(FailPoint.BEFORE_CANCEL)
             view: BrokerOrderView | None = None
@@ -152,7 +155,10 @@ class Cancels:
                 await book.load_intents([loaded.intent_id])
             current = book.register(loaded)
             if current.works:
-                current.cancel_state = state.value
+                if current.cancel_state != CancelState.ACCEPTED.value:
+                    # The broker may well refuse to be asked twice; what it has granted it has granted.
+                    current.cancel_state = state.value
+                current.cancel_requested_at = now_us
                 if view is not None:
                     learn(current, view)
                     show(current)
@@ -160,10 +166,13 @@ class Cancels:
                 await book.flush()
         self._published(book)
         if not current.works:
-            return CancelOutcome(current, _ended_as(current))
+            return _ended(current)
         outcome = {"ACCEPTED": "requested", "REFUSED": "refused", "UNKNOWN": "unknown"}[state.value]
         return CancelOutcome(current, outcome, message)
 
 
-def _ended_as(order: OrderRow) -> str:
-    return "done" if order.status is not None and order.status.value in {"CANCELED", "EXPIRED"} else "refused"
+def _ended(order: OrderRow) -> CancelOutcome:
+    """An order that works no more: as was wished, or too late."""
+    if order.state is Submission.ACCEPTED and order.status in (OrderStatus.FILLED, OrderStatus.REPLACED):
+        return CancelOutcome(order, "refused", f"It is too late: the order is {order.status.value} already.")
+    return CancelOutcome(order, "done")

@@ -109,9 +109,13 @@ def resolve(
             )
         price = request.limit_price or request.stop_price
         if price is None:
-            if quote is None or quote.stale:
-                return Reason("stale_price", f"There is no current price to size {request.symbol} by.")
-            price = quote.ask if request.side == "buy" else quote.bid
+            price = None if quote is None else quote.ask if request.side == "buy" else quote.bid
+            if quote is None or price is None or price <= 0:
+                return Reason("no_price", f"There is no price to size the order in {request.symbol} by.")
+            if quote.stale:
+                return Reason(
+                    "stale_price", f"The last price of {request.symbol} is too old to size the order by."
+                )
         qty = (around.position_size / price).to_integral_value(ROUND_DOWN)
         if qty <= 0:
             return Reason(

@@ -16,12 +16,13 @@ from paiid.core.clock import Clock, new_id
 from paiid.core.db import Tx
 from paiid.core.failpoints import FailPoint, Probe
 from paiid.domain.errors import Code, Problem, not_found
-from paiid.domain.identity import Actor, Principal, Role
+from paiid.domain.identity import Principal, Role
 from paiid.domain.margin import buying_power
 from paiid.domain.money import ZERO, money_to_int, qty_to_int
 from paiid.domain.orders import OrderRequest, Reason, Submission
 from paiid.domain.risk import Proposal, Standing, grown, reserve_price
 from paiid.trading import store
+from paiid.trading.adopt import Adoptable, adopt, in_ledger, key_reused, same_order
 from paiid.trading.answers import reason_text
 from paiid.trading.book import Book
 from paiid.trading.checks import Gate, halt_reason, refuse, resolve
@@ -93,8 +94,8 @@ class Claims:
             await book.open([item.account_id], lock=False)
         account = self._account(item, book, grants, need="view")
         around = _surroundings(item)
-        requests, proposals, refused, final = self._check_all(item, account, book, gate, around)
-        plan = DryRunPlan()
+        requests, proposals, refused, final = self._check_all(item, account, book, gate, around, {})
+        plan = DryRunPlan(account)
         for position, (request, proposal) in enumerate(zip(requests, proposals, strict=True)):
             order = self._order_row(item, account, book, position, request, proposal, around)
             if refused is not None:
@@ -121,10 +122,7 @@ class Claims:
 
     def _known(self, item: Claim, intent: IntentRow, book: Book) -> Known:
         if not hmac.compare_digest(intent.fingerprint, item.fingerprint):
-            raise Problem(
-                Code.IDEMPOTENCY_KEY_REUSED,
-                "This key was used for a different request. Nothing was executed; use a new key.",
-            )
+            raise key_reused()
         account = book.accounts.get(intent.account_id)
         # Filled in by _complete_known; a group member's own account is at hand already.
         return (
@@ -156,19 +154,19 @@ class Claims:
         account: AccountRow,
         book: Book,
         gate: Gate,
-        adoptable: dict[tuple[str, str], OrderRow],
+        adoptable: Adoptable,
     ) -> IntentRow:
         around = _surroundings(item)
-        requests, proposals, refused, _ = self._check_all(item, account, book, gate, around)
+        adopted = in_ledger(adoptable, account.id, self._client_ids(item, account.id)) if adoptable else {}
+        requests, proposals, refused, _ = self._check_all(item, account, book, gate, around, adopted)
         intent = self._intent_row(item, account, book, len(requests))
         book.add_intent(intent)
         first = True
         for position, (request, proposal) in enumerate(zip(requests, proposals, strict=True)):
-            order = self._order_row(item, account, book, position, request, proposal, around)
-            adopted = adoptable.get((account.id, order.client_order_id))
-            if adopted is not None:
-                self._adopt(book.register(adopted), order, book)
+            if position in adopted:
+                adopt(book, book.register(adopted[position]), intent, position)
                 continue
+            order = self._order_row(item, account, book, position, request, proposal, around)
             if refused is not None:
                 self._refuse(order, position, refused)
             elif first:
@@ -181,14 +179,25 @@ class Claims:
         return intent
 
     def _check_all(
-        self, item: Claim, account: AccountRow, book: Book, gate: Gate, around: Surroundings
+        self,
+        item: Claim,
+        account: AccountRow,
+        book: Book,
+        gate: Gate,
+        around: Surroundings,
+        adopted: dict[int, OrderRow],
     ) -> tuple[list[OrderRequest], list[Proposal], tuple[int, Reason] | None, Standing]:
-        """All orders of the call against one account that grows with each (contract E4)."""
+        """All orders of the call against one account that grows with each (contract E4). What is adopted is at the
+        broker and in the account already: there is nothing left to allow, and nothing to count a second time."""
         standing = book.standing(account.id, around.mark)
         requests: list[OrderRequest] = []
         proposals: list[Proposal] = []
         refused: tuple[int, Reason] | None = None
-        for position, request in enumerate(_requests(item, standing)):
+        for position, request in enumerate(_requests(item, standing, adopted.get(0))):
+            if position in adopted:
+                requests.append(request)
+                proposals.append(same_order(request, adopted[position], around))
+                continue
             close_qty = request.qty if item.asked.close is not None else None
             proposal = resolve(request, around, close_qty)
             reason: Reason | None = None
@@ -226,15 +235,6 @@ class Claims:
         else:
             order.state = Submission.SKIPPED
             order.reason = reason_text(_SKIPPED_TOGETHER)
-
-    @staticmethod
-    def _adopt(found: OrderRow, wanted: OrderRow, book: Book) -> None:
-        """The id is in the ledger already (an order adopted from the broker): it is this intent's (E8)."""
-        found.intent_id = wanted.intent_id
-        found.user_id = wanted.user_id
-        found.position = wanted.position
-        found.origin = "adopted"
-        book.change(found, "ledger")
 
     def _intent_row(self, item: Claim, account: AccountRow, book: Book, count: int) -> IntentRow:
         return IntentRow(
@@ -319,7 +319,7 @@ class Claims:
     ) -> None:
         book.audit(
             AuditEntry(
-                actor_of(item.principal),
+                item.principal.actor,
                 "order.claim" if refused is None else "order.refuse",
                 intent.id,
                 {
@@ -338,21 +338,20 @@ class Claims:
             return Final(*done)
         return Claimed(intent, account, book.orders_of(intent.id), stamp_s)
 
-    async def _load_adoptable(self, tx: Tx, items: Sequence[Claim]) -> dict[tuple[str, str], OrderRow]:
-        """Only a claim that has met a unique constraint before can meet its own id in the ledger."""
-        again = [item for item in items if item.attempts and item.account_id is not None]
-        if not again:
+    async def _load_adoptable(self, tx: Tx, items: Sequence[Claim]) -> Adoptable:
+        """Only a claim that has met a unique constraint before can meet its own id in the ledger; and a close, which an
+        order that is there leaves nothing to close."""
+        met = (item for item in items if item.attempts or item.asked.close is not None)
+        again = [item for item in met if item.account_id is not None]
+        ids = [one for item in again for one in self._client_ids(item, item.account_id or "")]
+        if not ids:
             return {}
-        return await store.find_orders_by_client_id(
-            tx,
-            [item.account_id for item in again if item.account_id is not None],
-            [
-                self.client_order_id(item.account_id, item.principal.user_id, item.key, position)
-                for item in again
-                if item.account_id is not None
-                for position in range(max(1, len(item.asked.orders)))
-            ],
-        )
+        return await store.find_orders_by_client_id(tx, [item.account_id or "" for item in again], ids)
+
+    def _client_ids(self, item: Claim, account_id: str) -> list[str]:
+        """The ids of the call's orders, by position; a close is one order."""
+        count = max(1, len(item.asked.orders))
+        return [self.client_order_id(account_id, item.principal.user_id, item.key, n) for n in range(count)]
 
 
 def refuse_caller(principal: Principal, standing: dict[tuple[str, str], Role]) -> None:
@@ -364,16 +363,17 @@ def refuse_caller(principal: Principal, standing: dict[tuple[str, str], Role]) -
         raise Problem(Code.FORBIDDEN, "A viewer cannot trade; ask the owner for another role.")
 
 
-def actor_of(principal: Principal) -> Actor:
-    """Who is written into the audit."""
-    return Actor(principal.credential, principal.user_id)
-
-
-def _requests(item: Claim, standing: Standing) -> tuple[OrderRequest, ...]:
+def _requests(item: Claim, standing: Standing, adopted: OrderRow | None) -> tuple[OrderRequest, ...]:
     """The orders of the call; a close is turned into the one order that closes what is left to close (E0)."""
     close = item.asked.close
     if close is None:
         return item.asked.orders
+    if adopted is not None:
+        return (
+            OrderRequest(
+                close.symbol, adopted.side, "market", "day", close.qty, limit_price=None, stop_price=None
+            ),
+        )
     own = standing.of(close.symbol)
     if own is None or own.qty == 0:
         raise not_found("position")

@@ -18,6 +18,7 @@ from paiid.domain.risk import RiskLimits
 from paiid.trading.records import AccountRow, IntentRow, OrderRow
 
 IntentKind = Literal["execute", "close"]
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,7 @@ def fingerprint(asked: Asked) -> str:
         orders.append(one)
     if orders:
         value["orders"] = orders
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +151,7 @@ class Final:
 class DryRunPlan:
     """What a dry run found for each order: the reason of a no, or the estimated value of a yes."""
 
+    account: AccountRow
     rows: list[OrderRow] = field(default_factory=list)
     values: list[Decimal | None] = field(default_factory=list)
     buying_power: Decimal | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, ValidationError
 
-from paiid.auth.access import may
+from paiid.auth.access import may, request_id_of
 from paiid.core.instants import instant
 from paiid.core.json import StrictModel, decode, encode
 from paiid.domain.errors import Code, FieldError, Problem, invalid_field
@@ -63,8 +63,8 @@ async def kill(
     service = _halts(request)
     wish, short = await _wish(request, state, scope, reason)
     found = _scope(wish.scope, user)
-    actor = Actor(user.credential, user.user_id)
-    request_id = request.scope.get("request_id")
+    actor = user.actor
+    request_id = request_id_of(request)
     if wish.halt:
         if wish.mode == "active":
             raise invalid_field(

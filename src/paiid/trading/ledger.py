@@ -5,12 +5,12 @@ from typing import Any
 
 from paiid.accounts.service import AccountService
 from paiid.core.db import Database
+from paiid.core.json import encode
 from paiid.domain.errors import Problem, invalid_field, not_found
 from paiid.domain.identity import Principal, Right
 from paiid.trading import store
-from paiid.trading.answers import encode, execution_view, intent_view, order_view
+from paiid.trading.answers import execution_view, intent_view, order_view
 from paiid.trading.cancel import CancelOutcome, Cancels
-from paiid.trading.claim import actor_of
 from paiid.trading.queries import (
     NEWEST,
     find_intent,
@@ -73,7 +73,7 @@ class LedgerService:
     async def cancel_order(self, user: Principal, order_id: str, request_id: str | None) -> Reply:
         """Cancel one."""
         order = await self._find_order(user, order_id, "trade")
-        (done,) = await self._cancels.cancel([order], actor_of(user), request_id)
+        (done,) = await self._cancels.cancel([order], user.actor, request_id)
         status = 202 if done.outcome in ("requested", "unknown") else 200
         return Reply(status, encode(_cancel_view(done)), {"Retry-After": "1"} if status == 202 else {})
 
@@ -81,17 +81,18 @@ class LedgerService:
         self, user: Principal, account: str | None, key: str | None, request_id: str | None
     ) -> Reply:
         """Cancel all open orders of an account, or those of one key."""
-        async with self._db.read() as tx:
-            if key is not None:
+        if key is not None:
+            async with self._db.read() as tx:
                 intent = await self._find_by_key(tx, user, key)
                 if intent is None:
                     raise not_found("intent")
-                await self._accounts.resolve(user, intent.account_id, "trade")
                 orders = await store.load_orders_of_intents(tx, [intent.id])
-            else:
-                found = await self._accounts.resolve(user, account, "trade")
+            await self._accounts.resolve(user, intent.account_id, "trade")
+        else:
+            found = await self._accounts.resolve(user, account, "trade")
+            async with self._db.read() as tx:
                 orders = await store.load_open_orders(tx, found.id)
-        outcomes = await self._cancels.cancel(orders, actor_of(user), request_id)
+        outcomes = await self._cancels.cancel(orders, user.actor, request_id)
         return Reply(200, encode({"data": [_cancel_view(one) for one in outcomes], "next": None}))
 
     async def close_key(self, user: Principal, account: str | None, symbol: str) -> str:

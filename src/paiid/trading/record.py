@@ -81,12 +81,22 @@ class Recorder:
         await book.flush()
         self._probe(FailPoint.IN_RECORD)
         return [
-            Recorded(order, stamp_s, book.final.get(item.intent_id), tuple(book.alarms))
+            Recorded(
+                order,
+                stamp_s,
+                book.final.get(item.intent_id),
+                tuple(alarm for alarm in book.alarms if alarm[1] == item.order_id),
+            )
             for item, order in zip(items, marked, strict=True)
         ]
 
     def _apply(self, book: Book, order: OrderRow, outcome: Outcome) -> None:
-        if outcome.view is not None:
+        if outcome.view is not None and order.state is Submission.NOT_PLACED:
+            # So late that it was declared not placed. The loud correction halts the account, for which the gate
+            # must be closed: the resolver finds it at once.
+            order.next_lookup_at = book.now_us
+            book.change(order, "ledger")
+        elif outcome.view is not None:
             accept(book, order, outcome.view, "broker")
         elif outcome.rejected is not None:
             reject(book, order, outcome.rejected, "broker")
@@ -105,7 +115,7 @@ class Recorder:
         if not waiting:
             return None
         following = waiting[0]
-        stop = self._why_stop(book, order, following, item, gate, standing)
+        stop = self._why_stop(book, following, item, gate, standing)
         if stop is None:
             book.step(following, Submission.DISPATCHING)
             following.dispatch_deadline_at = book.now_us + self._timings.dispatch_us
@@ -122,22 +132,23 @@ class Recorder:
     def _why_stop(
         self,
         book: Book,
-        order: OrderRow,
         following: OrderRow,
         item: Recording,
         gate: Gate,
         standing: dict[tuple[str, str], Role],
     ) -> tuple[Submission, Reason] | None:
         """Why the next order must not go, and the state that says so (contract E4)."""
-        if order.state is not Submission.ACCEPTED:
-            return Submission.SKIPPED, _after(order)
+        before = [o for o in book.orders_of(item.intent_id) if o.position < following.position]
+        broken = next((o for o in before if o.state is not Submission.ACCEPTED), None)
+        if broken is not None:
+            # Not always the order that is recorded here: one between may have been cancelled while it waited, or
+            # marked by a commit of which nobody heard.
+            return Submission.SKIPPED, _after(broken)
         intent = book.intents[item.intent_id]
         if book.now_us > intent.expires_at:
             return Submission.SKIPPED, Reason(
                 "call_budget", "The call's time was used up before this order's turn."
             )
-        if following.cancel_state is not None:
-            return Submission.SKIPPED, Reason("canceled", "It was cancelled before it was sent.")
         try:
             refuse_caller(item.principal, standing)
         except Problem as problem:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from paiid.auth.access import may
+from paiid.auth.access import may, request_id_of
 from paiid.core.json import StrictRoute
 from paiid.domain.errors import Code, Problem, invalid_field
 from paiid.domain.identity import Principal
@@ -42,11 +42,6 @@ def _answer(reply: Reply) -> Response:
     return Response(reply.body, reply.status, dict(reply.headers), media_type="application/json")
 
 
-def _request_id(request: Request) -> str | None:
-    found: str | None = request.scope.get("request_id")
-    return found
-
-
 @router.post("/execute", summary="Place 1 to 10 orders, once, under your key")
 async def execute(
     request: Request, body: ExecuteBody, user: Asker, idempotency_key_header: Key = None
@@ -60,7 +55,7 @@ async def execute(
         return _answer(await _service(request).dry_run(user, asked))
     key = idempotency_key(headers, body.requestId)
     require_trade(user)
-    return _answer(await _service(request).execute(user, asked, key, _request_id(request)))
+    return _answer(await _service(request).execute(user, asked, key, request_id_of(request)))
 
 
 @router.get("/orders", summary="Orders of one account, newest first")
@@ -90,7 +85,7 @@ async def cancel_order(
     request: Request, user: Trader, order_id: Annotated[str, Path(max_length=64)]
 ) -> Response:
     """200: it no longer works, or the broker refused (`outcome`); 202: it was asked for. Never halted."""
-    return _answer(await _ledger(request).cancel_order(user, order_id, _request_id(request)))
+    return _answer(await _ledger(request).cancel_order(user, order_id, request_id_of(request)))
 
 
 @router.delete("/orders", summary="Cancel all open orders of one account, or all orders of one key")
@@ -103,7 +98,7 @@ async def cancel_orders(
     """One outcome an order. Never halted."""
     if account is not None and key is not None:
         raise invalid_field("key", "exclusive", "Name an account or a key, not both.")
-    return _answer(await _ledger(request).cancel_all(user, account, key, _request_id(request)))
+    return _answer(await _ledger(request).cancel_all(user, account, key, request_id_of(request)))
 
 
 @router.get("/fills", summary="Executions of one account, newest first")
@@ -156,7 +151,7 @@ async def close_position(
         if headers
         else await _ledger(request).close_key(user, account, named or "")
     )
-    return _answer(await _service(request).execute(user, asked, key, _request_id(request)))
+    return _answer(await _service(request).execute(user, asked, key, request_id_of(request)))
 
 
 def require_trade(user: Principal) -> None:

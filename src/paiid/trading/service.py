@@ -12,17 +12,19 @@ from paiid.brokers import Broker
 from paiid.core.clock import Clock, new_id
 from paiid.core.db import CommitUnknown, Database, DatabaseUnavailable, UniqueViolation
 from paiid.core.failpoints import FailPoint, Probe
+from paiid.core.json import encode
 from paiid.domain.errors import Code, Problem
 from paiid.domain.identity import Principal
+from paiid.feeds import FeedUnavailable
 from paiid.market.service import MarketService
 from paiid.trading import store
-from paiid.trading.answers import encode, intent_status, intent_view, order_view
+from paiid.trading.answers import intent_status, intent_view, order_view
 from paiid.trading.book import Book
 from paiid.trading.claim import Claims
 from paiid.trading.commands import Asked, Claim, Claimed, DryRunPlan, Final, Known, Surroundings, fingerprint
 from paiid.trading.limits import limits_of
 from paiid.trading.record import Recorded, Recorder, Recording
-from paiid.trading.records import AccountRow, OrderRow
+from paiid.trading.records import OrderRow
 from paiid.trading.send import Sender
 from paiid.trading.timings import Timings
 
@@ -126,11 +128,9 @@ class TradingService:
     async def dry_run(self, principal: Principal, asked: Asked) -> Reply:
         """Say what an execute would do now, and why not; nothing is kept (contract E16)."""
         claim = await self._prepare(principal, asked, "", None, right="view")
-        async with self._db.read() as tx:
+        async with self._db.read(brief=True) as tx:
             plan = await self._claims.plan(tx, claim)
-            accounts = await store.load_accounts(tx, [claim.account_id or ""])
-        account = accounts[claim.account_id or ""]
-        return Reply(200, encode(_dry_answer(plan, account)))
+        return Reply(200, encode(_dry_answer(plan)))
 
     async def stop(self) -> None:
         """Refuse new claims, give sends in flight their time; what is left is E13's."""
@@ -166,6 +166,12 @@ class TradingService:
             surroundings = await self._surroundings(principal, account.broker, asked)
         except Problem as found:
             problem = found
+        except FeedUnavailable as silent:
+            problem = Problem(
+                Code.MARKET_DATA_UNAVAILABLE,
+                f"There are no market data to check the order against: {silent}. Nothing was sent; the same key "
+                "may try again.",
+            )
         return Claim(
             principal=principal,
             key=key,
@@ -184,10 +190,11 @@ class TradingService:
             raise Problem(
                 Code.CONFLICT, f"The broker of this account ({broker_name}) is not configured here."
             )
-        symbols = set(asked.symbols())
+        symbols = sorted(set(asked.symbols()))
         settings = await self._accounts.settings_of(principal.user_id)
+        quotes = await self._market.quotes(symbols)
         return Surroundings(
-            quotes={symbol: self._market.newest(symbol) for symbol in symbols},
+            quotes={symbol: quotes.get(symbol) for symbol in symbols},
             instruments={symbol: await self._market.instrument(symbol) for symbol in symbols},
             limits=limits_of(settings),
             position_size=settings.position_size,
@@ -275,7 +282,8 @@ class TradingService:
     ) -> Reply:
         """Wait for the end of the call, then a little for what is in doubt (E14)."""
         awaited: list[asyncio.Future[Any]] = [waiter, task]
-        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        # A database that goes away between claim and record must not hold the caller for longer than a call may take.
+        await asyncio.wait(awaited, timeout=self._timings.call_budget_s, return_when=asyncio.FIRST_COMPLETED)
         if not waiter.done():
             await asyncio.wait({waiter}, timeout=self._timings.unknown_wait_s)
         if waiter.done():
@@ -327,7 +335,7 @@ def _nothing() -> Surroundings:
     raise Problem(Code.INTERNAL, "The request was not prepared.")
 
 
-def _dry_answer(plan: DryRunPlan, account: AccountRow) -> dict[str, object]:
+def _dry_answer(plan: DryRunPlan) -> dict[str, object]:
     orders: list[dict[str, object]] = []
     for order, value in zip(plan.rows, plan.values, strict=True):
         view = order_view(order)
@@ -339,8 +347,8 @@ def _dry_answer(plan: DryRunPlan, account: AccountRow) -> dict[str, object]:
     return {
         "accepted": all(order.reason is None for order in plan.rows),
         "dryRun": True,
-        "mode": account.mode,
-        "account": account.id,
+        "mode": plan.account.mode,
+        "account": plan.account.id,
         "buying_power_after": plan.buying_power,
         "orders": orders,
     }

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
-from paiid.core.db import Tx, any_of, one_of, statement
+from paiid.core.db import Statement, Tx, any_of, insert_of_rows, one_of, statement, update_of_rows
 from paiid.core.tables import (
     accounts,
     broker_cursors,
@@ -31,11 +31,13 @@ from paiid.trading.records import (
     PositionRow,
     account_from,
     columns_of,
-    execution_from,
     intent_from,
     order_from,
     position_from,
 )
+
+Write = tuple[Statement, Sequence[dict[str, Any]]]
+"""Rows to write with their statement, for `Tx.write`."""
 
 _ACCOUNTS = select(*[accounts.c[name] for name in ACCOUNT_FIELDS]).where(any_of(accounts.c.id, "b_ids"))
 _LOCK_ACCOUNTS = statement(_ACCOUNTS.order_by(accounts.c.id).with_for_update())
@@ -113,47 +115,42 @@ _DUE_CANCELS = statement(
         orders.c.state == Submission.ACCEPTED.value,
         or_(
             orders.c.cancel_state == "UNKNOWN",
-            and_(orders.c.cancel_state == "REQUESTED", orders.c.updated_at < bindparam("b_before")),
+            and_(
+                orders.c.cancel_state == "REQUESTED",
+                or_(orders.c.cancel_requested_at.is_(None), orders.c.updated_at < bindparam("b_before")),
+            ),
         ),
     )
+    .order_by(orders.c.updated_at)
     .limit(100)
 )
-_INSERT_INTENTS = statement(insert(intents))
-_INSERT_ORDERS = statement(insert(orders))
-_INSERT_POSITIONS = statement(insert(positions))
-_INSERT_EXECUTIONS = statement(insert(executions))
-_INSERT_EVENTS = statement(insert(events))
+_INSERT_INTENTS = insert_of_rows(intents)
+_INSERT_ORDERS = insert_of_rows(orders)
+_INSERT_POSITIONS = insert_of_rows(positions)
+_INSERT_EXECUTIONS = insert_of_rows(executions)
+_INSERT_EVENTS = insert_of_rows(events)
 _ORDER_MUTABLE = (
     "user_id", "intent_id", "position", "origin", "broker_order_id", "state", "status", "qty", "reserve_price",
-    "filled_qty", "filled_value", "filled_avg_price", "fees", "reason", "cancel_state", "cancel_requested_at",
+    "filled_qty", "filled_value", "filled_avg_price", "fees", "broker_status", "broker_filled_qty", "reason",
+    "cancel_state", "cancel_requested_at",
     "open", "dispatch_deadline_at", "unknown_at", "next_lookup_at", "watch_until", "version", "updated_at",
     "submitted_at",
 )  # fmt: skip
-_UPDATE_ORDERS = statement(update(orders).where(orders.c.id == bindparam("b_id")), columns=_ORDER_MUTABLE)
+_UPDATE_ORDERS = update_of_rows(orders, {"id": "b_id"}, _ORDER_MUTABLE)
 _INTENT_MUTABLE = ("status", "http_status", "body", "corrected", "unknown_at", "final_at")
-_UPDATE_INTENTS = statement(update(intents).where(intents.c.id == bindparam("b_id")), columns=_INTENT_MUTABLE)
+_UPDATE_INTENTS = update_of_rows(intents, {"id": "b_id"}, _INTENT_MUTABLE)
 _ACCOUNT_MUTABLE = ("cash", "open_orders", "event_seq", "version", "reconciled_at", "reconcile_problem")
-_UPDATE_ACCOUNTS = statement(
-    update(accounts).where(accounts.c.id == bindparam("b_id")), columns=_ACCOUNT_MUTABLE
-)
+_UPDATE_ACCOUNTS = update_of_rows(accounts, {"id": "b_id"}, _ACCOUNT_MUTABLE)
 _POSITION_MUTABLE = (
     "qty", "cost_basis", "realized_pl", "open_buy_qty", "open_buy_value", "open_sell_qty", "open_sell_value",
     "version", "updated_at",
 )  # fmt: skip
-_UPDATE_POSITIONS = statement(
-    update(positions).where(
-        positions.c.account_id == bindparam("b_account"), positions.c.symbol == bindparam("b_symbol")
-    ),
-    columns=_POSITION_MUTABLE,
+_UPDATE_POSITIONS = update_of_rows(
+    positions, {"account_id": "b_account", "symbol": "b_symbol"}, _POSITION_MUTABLE
 )
 _EXECUTION_IDS = statement(
     select(executions.c.account_id, executions.c.execution_id).where(
         any_of(executions.c.account_id, "b_accounts"), any_of(executions.c.execution_id, "b_ids")
-    )
-)
-_EXECUTION = statement(
-    select(*[executions.c[name] for name in EXECUTION_FIELDS]).where(
-        executions.c.account_id == bindparam("b_account"), executions.c.execution_id == bindparam("b_id")
     )
 )
 _LAST_EXECUTION = statement(
@@ -297,61 +294,52 @@ async def count_overdue(tx: Tx, now_us: int) -> int:
     return int(row["n"]) if row is not None else 0
 
 
-async def insert_intents(tx: Tx, rows: Sequence[IntentRow]) -> None:
-    """Raises UniqueViolation for a key of this user that is there already."""
-    await tx.execute_many(_INSERT_INTENTS, [columns_of(row, INTENT_FIELDS) for row in rows])
+def inserted_intents(rows: Sequence[IntentRow]) -> Write:
+    """New rows; UniqueViolation for a key of this user that is there already."""
+    return _INSERT_INTENTS, [columns_of(row, INTENT_FIELDS) for row in rows]
 
 
-async def insert_orders(tx: Tx, rows: Sequence[OrderRow]) -> None:
-    """Raises UniqueViolation for a client order id of this account that is there already."""
-    await tx.execute_many(_INSERT_ORDERS, [columns_of(row, ORDER_FIELDS) for row in rows])
+def inserted_orders(rows: Sequence[OrderRow]) -> Write:
+    """New rows; UniqueViolation for a client order id of this account that is there already."""
+    return _INSERT_ORDERS, [columns_of(row, ORDER_FIELDS) for row in rows]
 
 
-async def update_orders(tx: Tx, rows: Sequence[OrderRow]) -> None:
+def changed_orders(rows: Sequence[OrderRow]) -> Write:
     """Write back; the account's lock is the protection."""
-    await tx.execute_many(
-        _UPDATE_ORDERS, [{"b_id": row.id, **columns_of(row, _ORDER_MUTABLE)} for row in rows]
-    )
+    return _UPDATE_ORDERS, [{"b_id": row.id, **columns_of(row, _ORDER_MUTABLE)} for row in rows]
 
 
-async def update_intents(tx: Tx, rows: Sequence[IntentRow]) -> None:
+def changed_intents(rows: Sequence[IntentRow]) -> Write:
     """Write back."""
-    await tx.execute_many(
-        _UPDATE_INTENTS, [{"b_id": row.id, **columns_of(row, _INTENT_MUTABLE)} for row in rows]
-    )
+    return _UPDATE_INTENTS, [{"b_id": row.id, **columns_of(row, _INTENT_MUTABLE)} for row in rows]
 
 
-async def update_accounts(tx: Tx, rows: Sequence[AccountRow]) -> None:
+def changed_accounts(rows: Sequence[AccountRow]) -> Write:
     """Write back."""
-    await tx.execute_many(
-        _UPDATE_ACCOUNTS, [{"b_id": row.id, **columns_of(row, _ACCOUNT_MUTABLE)} for row in rows]
-    )
+    return _UPDATE_ACCOUNTS, [{"b_id": row.id, **columns_of(row, _ACCOUNT_MUTABLE)} for row in rows]
 
 
-async def insert_positions(tx: Tx, rows: Sequence[PositionRow]) -> None:
+def inserted_positions(rows: Sequence[PositionRow]) -> Write:
     """New rows; the account's lock keeps others from making the same one."""
-    await tx.execute_many(_INSERT_POSITIONS, [columns_of(row, POSITION_FIELDS) for row in rows])
+    return _INSERT_POSITIONS, [columns_of(row, POSITION_FIELDS) for row in rows]
 
 
-async def update_positions(tx: Tx, rows: Sequence[PositionRow]) -> None:
+def changed_positions(rows: Sequence[PositionRow]) -> Write:
     """Write back."""
-    await tx.execute_many(
-        _UPDATE_POSITIONS,
-        [
-            {"b_account": row.account_id, "b_symbol": row.symbol, **columns_of(row, _POSITION_MUTABLE)}
-            for row in rows
-        ],
-    )
+    return _UPDATE_POSITIONS, [
+        {"b_account": row.account_id, "b_symbol": row.symbol, **columns_of(row, _POSITION_MUTABLE)}
+        for row in rows
+    ]
 
 
-async def insert_executions(tx: Tx, rows: Sequence[ExecutionRow]) -> None:
-    """Raises UniqueViolation for an execution that is booked already."""
-    await tx.execute_many(_INSERT_EXECUTIONS, [columns_of(row, EXECUTION_FIELDS) for row in rows])
+def inserted_executions(rows: Sequence[ExecutionRow]) -> Write:
+    """New rows; UniqueViolation for an execution that is booked already."""
+    return _INSERT_EXECUTIONS, [columns_of(row, EXECUTION_FIELDS) for row in rows]
 
 
-async def insert_events(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
+def inserted_events(rows: Sequence[dict[str, Any]]) -> Write:
     """Event rows of S1, with the sequence numbers the account's row gave."""
-    await tx.execute_many(_INSERT_EVENTS, rows)
+    return _INSERT_EVENTS, rows
 
 
 async def find_booked(
@@ -362,12 +350,6 @@ async def find_booked(
         _EXECUTION_IDS, {"b_accounts": sorted(set(account_ids)), "b_ids": sorted(set(execution_ids))}
     )
     return {(row["account_id"], row["execution_id"]) for row in rows}
-
-
-async def find_execution(tx: Tx, account_id: str, execution_id: str) -> ExecutionRow | None:
-    """A booked print, None where there is none."""
-    row = await tx.fetch_one(_EXECUTION, {"b_account": account_id, "b_id": execution_id})
-    return execution_from(row) if row is not None else None
 
 
 async def last_execution_at(tx: Tx, account_id: str) -> int:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import structlog
 
-from paiid.brokers import Broker, BrokerError, BrokerUpdate
+from paiid.brokers import Broker, BrokerError, BrokerExecution, BrokerOrderView, BrokerUpdate
 from paiid.core.clock import Clock, new_id
 from paiid.core.db import Database, DatabaseUnavailable, Tx, UniqueViolation
 from paiid.core.failpoints import FailPoint, Probe
@@ -16,7 +16,8 @@ from paiid.domain.orders import OrderStatus, Submission
 from paiid.trading import store
 from paiid.trading.book import Book
 from paiid.trading.correction import halt_corrected
-from paiid.trading.merge import accept, alarm, book_print, learn, show
+from paiid.trading.executions import Prints
+from paiid.trading.merge import accept, alarm, learn, show
 from paiid.trading.reconcile import Reconciler
 from paiid.trading.records import AccountRow, OrderRow
 
@@ -77,12 +78,14 @@ class UpdateReader:
     async def _read(self, held: Held) -> None:
         async with self._db.read() as tx:
             cursor = await store.load_cursor(tx, self._name)
-        await self._catch_up(held, cursor)
         queue: asyncio.Queue[BrokerUpdate] = asyncio.Queue(maxsize=4 * _CHUNK)
+        # Listening begins before the catch-up, so that nothing falls between the two.
         pump = asyncio.create_task(self._pump(cursor, queue), name="paiid-updates")
         renewed = self._clock.monotonic_s()
-        comparing = asyncio.create_task(self._compare(), name="paiid-reconcile")
+        comparing: asyncio.Task[None] | None = None
         try:
+            await self._catch_up(held, cursor)
+            comparing = asyncio.create_task(self._compare(), name="paiid-reconcile")
             while True:
                 chunk = await self._gather(queue, pump)
                 if chunk:
@@ -94,7 +97,8 @@ class UpdateReader:
                         raise LeaseLost("the lease went to another replica")
         finally:
             pump.cancel()
-            comparing.cancel()
+            if comparing is not None:
+                comparing.cancel()
             with suppress(asyncio.CancelledError, BrokerError, DatabaseUnavailable):
                 await pump
 
@@ -164,10 +168,14 @@ class UpdateReader:
                 list(accounts.values()),
                 [u.execution.execution_id for u in chunk if u.execution is not None],
             )
+            prints = Prints(book)
+            await prints.load(list(book.orders.values()))
             for update in chunk:
                 account_id = accounts.get(update.order.account_number)
                 if account_id is not None:
-                    await self._apply(book, book.accounts[account_id], update, found, booked, gate=gate)
+                    account = book.accounts[account_id]
+                    await self._apply(book, prints, account, update, found, booked, gate=gate)
+            await prints.settle()
             await book.flush()
             await store.save_cursor(tx, self._name, max(update.cursor for update in chunk))
             self._probe(FailPoint.IN_MERGE)
@@ -202,6 +210,7 @@ class UpdateReader:
     async def _apply(
         self,
         book: Book,
+        prints: Prints,
         account: AccountRow,
         update: BrokerUpdate,
         found: dict[tuple[str, str], OrderRow],
@@ -220,29 +229,61 @@ class UpdateReader:
             correcting = order.state is Submission.NOT_PLACED
             if correcting and not gate:
                 raise _GateNeeded
-            if not accept(book, order, view, "broker"):
-                return
-            if correcting:
+            if accept(book, order, view, "broker") and correcting:
                 await halt_corrected(book.tx, self._clock, book.now_us, order)
-        if order.broker_order_id is None:
-            order.broker_order_id = view.broker_order_id
-        before = (order.status, order.filled_qty, order.broker_status, order.broker_filled_qty)
-        learn(order, view)
+        before = _told(order)
         fresh = execution is not None and (account.id, execution.execution_id) not in booked
         if execution is not None and fresh:
+            # Whatever the order may be, the shares have changed hands.
             booked.add((account.id, execution.execution_id))
-            book_print(book, order, execution)
-        show(order)
+            await prints.add(order, execution)
+        if order.state is Submission.ACCEPTED:
+            if order.broker_order_id is None:
+                order.broker_order_id = view.broker_order_id
+            if order.origin == "external":
+                describe(order, view, execution)
+            learn(order, view)
+            show(order, await prints.told_qty(order))
         if order.filled_qty > order.qty:
             alarm(book, order, "order.overfilled", {"filled": order.filled_qty, "qty": order.qty})
-        if fresh or before != (order.status, order.filled_qty, order.broker_status, order.broker_filled_qty):
+        if fresh or before != _told(order):
             book.change(order, "broker")
+
+
+def _told(order: OrderRow) -> tuple[object, ...]:
+    """What an update can change in an order beside its prints."""
+    return (
+        order.broker_order_id,
+        order.status,
+        order.broker_status,
+        order.broker_filled_qty,
+        order.cancel_state,
+        order.reason,
+        order.qty,
+        order.type,
+        order.time_in_force,
+        order.limit_price,
+        order.stop_price,
+        order.reserve_price,
+    )
+
+
+def describe(order: OrderRow, view: BrokerOrderView, execution: BrokerExecution | None) -> None:
+    """What an order that is not ours is, as the broker tells it now: others may have replaced it. Without a price of
+    its own it ties up what its dearest print cost."""
+    order.qty = qty_to_int(view.qty)
+    order.type = view.type
+    order.time_in_force = view.time_in_force
+    order.limit_price = None if view.limit_price is None else money_to_int(view.limit_price)
+    order.stop_price = None if view.stop_price is None else money_to_int(view.stop_price)
+    own = order.limit_price or order.stop_price
+    paid = 0 if execution is None else money_to_int(execution.price)
+    order.reserve_price = max(order.reserve_price, paid) if own is None else own
 
 
 def external_order(book: Book, account: AccountRow, update: BrokerUpdate) -> OrderRow:
     """An order at the broker that is not ours, taken into the ledger (contract E18)."""
     view = update.order
-    price = view.limit_price or view.stop_price or (update.execution.price if update.execution else None)
     order = OrderRow(
         id=new_id(book.clock, "ord"),
         account_id=account.id,
@@ -260,10 +301,10 @@ def external_order(book: Book, account: AccountRow, update: BrokerUpdate) -> Ord
         type=view.type,
         time_in_force=view.time_in_force,
         qty=qty_to_int(view.qty),
-        limit_price=None if view.limit_price is None else money_to_int(view.limit_price),
-        stop_price=None if view.stop_price is None else money_to_int(view.stop_price),
+        limit_price=None,
+        stop_price=None,
         reference_price=None,
-        reserve_price=0 if price is None else money_to_int(price),
+        reserve_price=0,
         filled_qty=0,
         filled_value=0,
         filled_avg_price=None,
@@ -284,5 +325,6 @@ def external_order(book: Book, account: AccountRow, update: BrokerUpdate) -> Ord
         updated_at=book.now_us,
         submitted_at=view.submitted_at_us,
     )
+    describe(order, view, update.execution)
     book.add_order(order)
     return order

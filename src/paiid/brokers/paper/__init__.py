@@ -5,6 +5,8 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
+
 from paiid.brokers import (
     BrokerAccount,
     BrokerExecution,
@@ -32,6 +34,7 @@ from paiid.brokers.paper.stream import News, read_updates
 from paiid.core.clock import Clock
 from paiid.core.db import CommitUnknown, Database, DatabaseUnavailable, Tx, UniqueViolation
 from paiid.core.leases import Leases
+from paiid.core.tasks import Background
 from paiid.domain.paper import LATENCY_MS, Hours, PaperRefused, check_order
 
 __all__ = ["PaperBroker"]
@@ -39,6 +42,7 @@ __all__ = ["PaperBroker"]
 _ACCOUNT_NUMBER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _MAX_CLIENT_ORDER_ID = 128
 _STOP_S = 0.8
+_log = structlog.get_logger("paiid.paper")
 
 
 class PaperBroker:
@@ -77,7 +81,8 @@ class PaperBroker:
         self._desk = Desk(clock, quote_of, hours, latency_ms)
         engine = FillEngine(clock, quote_of, hours, self._desk)
         self._matcher = Matcher(db, clock, quote_of, hours, leases, engine, self._news)
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background(clock)
+        self._running = False
 
     @property
     def is_matching(self) -> bool:
@@ -86,17 +91,21 @@ class PaperBroker:
 
     async def start(self) -> None:
         """Begin matching, or waiting for the lease to. A database that is away does not stop it."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._matcher.run(), name="paiid-paper-matching")
+        if not self._running:
+            self._running = True
+            self._background.begin("paper-matching", self._matcher.run)
 
     async def stop(self) -> None:
-        """Stop matching and give the lease up."""
-        task, self._task = self._task, None
-        if task is None:
+        """Stop matching and give the lease up; one that cannot be given up in time runs out by itself."""
+        if not self._running:
             return
-        task.cancel()
-        await asyncio.wait([task], timeout=_STOP_S)
-        await self._matcher.stop()
+        self._running = False
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self._background.stop()
+                await self._matcher.stop()
+        except TimeoutError:
+            _log.warning("paper_lease_not_released")
 
     async def submit(self, order: BrokerOrder, timeout_s: float) -> BrokerOrderView:
         """Accept the order, in a commit shared with others. It goes live `latency_ms` later.
@@ -120,6 +129,7 @@ class PaperBroker:
         NotSent, OutcomeUnknown."""
         async with _within(timeout_s):
             canceled = await self._db.commit_with(self._desk.cancel, (account_number, broker_order_id))
+        self._matcher.forget(canceled)
         self._news.set()
         return canceled.view()
 

@@ -1,7 +1,7 @@
 """The matching process's memory of working orders: which of them are worth a transaction now."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from paiid.brokers.paper.desk import QuoteOf
 from paiid.brokers.paper.records import PaperOrder
@@ -100,8 +100,11 @@ class OpenBook:
                         self._expires_at, (order.working.expires_at_us, order.working.symbol, order.id)
                     )
 
-    def keep(self, asked: Iterable[PaperOrder], now: dict[str, PaperOrder]) -> None:
-        """Remember how the database has these orders; what is over, or not there, goes."""
+    def keep(
+        self, asked: Iterable[PaperOrder], now: dict[str, PaperOrder], again: Container[str] = ()
+    ) -> None:
+        """Remember how the database has these orders; what is over, or not there, goes. Those named in `again`
+        count as not looked at."""
         for order in asked:
             symbol = order.working.symbol
             book = self._symbols.get(symbol)
@@ -115,3 +118,5 @@ class OpenBook:
                     del self._symbols[symbol]
             else:
                 book.orders[order.id] = current
+                if order.id in again:
+                    self.look_again([current])

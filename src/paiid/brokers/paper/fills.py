@@ -19,20 +19,11 @@ from paiid.core.clock import Clock, new_id
 from paiid.core.db import Tx
 from paiid.core.leases import Held, still_held
 from paiid.domain.money import ZERO
-from paiid.domain.orders import OrderStatus
-from paiid.domain.paper import (
-    IMMEDIATE,
-    IMMEDIATE_PATIENCE_US,
-    NOTHING,
-    Hours,
-    Step,
-    Taken,
-    after_quote,
-    decide,
-    take,
-    within_means,
-)
+from paiid.domain.paper import Hours, Step, Taken, after_quote, decide, take
 from paiid.domain.quotes import Quote
+
+_SOON_US = 1_000_000
+"""More than the clock of the database and what this process takes it for differ by."""
 
 
 class LeaseLost(Exception):
@@ -41,13 +32,16 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What a transaction did: the orders as they are now (all that were asked for), and what is gone of the
-    quotes; `now_us` is its time."""
+    """What a transaction did: the orders as they are now (all that were asked for); `now_us` is its time.
+
+    `again` are orders that need another look though their quote stays the same: those that were asked about
+    before their time by the database's clock, and those that wait until their account can be valued.
+    """
 
     orders: dict[str, PaperOrder]
-    taken: dict[str, Taken]
     now_us: int
     changed: int
+    again: frozenset[str]
 
 
 class FillEngine:
@@ -79,58 +73,37 @@ class FillEngine:
                     taken[symbol] = left
         is_open = self._hours.is_open(now)
         changes: list[Change] = []
-        for order in sorted(orders.values(), key=lambda one: (one.working.live_at_us, one.accepted_seq)):
+        used: dict[str, Taken] = {}
+        again: set[str] = set()
+        working = (order for order in orders.values() if not order.is_over)
+        for order in sorted(working, key=lambda one: (one.working.live_at_us, one.accepted_seq)):
             symbol = order.working.symbol
-            change = self._step(order, accounts, quotes[symbol], taken.get(symbol), is_open, now)
+            if _early(order, now):
+                again.add(order.id)
+            step = decide(order.working, quotes[symbol], taken.get(symbol), is_open, now)
+            change = self._step(order, step, accounts, quotes[symbol], now)
+            if step.qty > 0 and (change is None or (change.execution is None and not change.after.is_over)):
+                again.add(order.id)
             if change is None:
                 continue
             changes.append(change)
             orders[order.id] = change.after
-            if change.execution is not None:
-                taken[symbol] = take(taken[symbol], order.working.side, change.execution.qty)
+            if change.execution is not None or change.after.triggered_at_us != order.triggered_at_us:
+                qty = ZERO if change.execution is None else change.execution.qty
+                taken[symbol] = used[symbol] = take(taken[symbol], order.working.side, qty)
         if changes:
-            await self._save(tx, accounts, changes, taken, taken_before)
+            if used:
+                await save_taken(tx, used)
+            await save(tx, accounts, changes)
             orders.update((change.after.id, change.after) for change in changes)
-        return Round(orders, taken, now, len(changes))
-
-    async def _save(
-        self,
-        tx: Tx,
-        accounts: Accounts,
-        changes: Sequence[Change],
-        taken: dict[str, Taken],
-        taken_before: dict[str, Taken],
-    ) -> None:
-        moved = {symbol: one for symbol, one in taken.items() if one != taken_before.get(symbol)}
-        if moved:
-            await save_taken(tx, moved)
-        await save(tx, accounts, changes)
+        return Round(orders, now, len(changes), frozenset(again))
 
     def _step(
-        self,
-        order: PaperOrder,
-        accounts: Accounts,
-        quote: Quote | None,
-        taken: Taken | None,
-        is_open: bool,
-        now: int,
+        self, order: PaperOrder, step: Step, accounts: Accounts, quote: Quote | None, now: int
     ) -> Change | None:
-        if order.is_over:
-            return None
         working = order.working
-        step = decide(working, quote, taken, is_open, now)
         book = accounts.books[order.account_number]
-        if step.qty > 0:
-            try:
-                affordable = book.affordable(
-                    working.symbol, working.side, step.qty, step.price, order.reserve_price
-                )
-                step = within_means(working, step, affordable)
-            except ValueError:
-                # A short elsewhere cannot be valued now. Nothing is guessed: the order waits, or ends if it may not.
-                late = now >= working.live_at_us + IMMEDIATE_PATIENCE_US
-                ends = working.time_in_force in IMMEDIATE and late
-                step = Step(ends=OrderStatus.CANCELED, reason="no_fresh_quote") if ends else NOTHING
+        step = book.within_means(working, step, order.reserve_price, now)
         if not step.changes:
             return None
         after = stepped(order, step, now)
@@ -151,3 +124,11 @@ class FillEngine:
         if after.is_over:
             book.release(working.symbol, working.side, after.working.left, order.reserve_price)
         return Change(order, after, execution, 0 if quote is None else quote.sequence)
+
+
+def _early(order: PaperOrder, now_us: int) -> bool:
+    """Whether its time is still ahead, or its day ends so soon that it may have been asked about for that."""
+    expires = order.working.expires_at_us
+    return now_us < order.working.live_at_us or (
+        expires is not None and now_us < expires <= now_us + _SOON_US
+    )

@@ -72,6 +72,11 @@ class Matcher:
             self._offered.append(order)
         self._wake.set()
 
+    def forget(self, order: PaperOrder) -> None:
+        """An order that is over: it need not be remembered until the market comes near it."""
+        self._offered = [one for one in self._offered if one.id != order.id]
+        self._book.keep([order], {})
+
     async def run(self) -> None:
         """Match until cancelled. A database that is away is waited for."""
         while True:
@@ -140,8 +145,10 @@ class Matcher:
 
     async def _load_new(self) -> None:
         async with self._db.read() as tx:
-            orders, self._seq = await load_open_book(tx, self._seq)
+            orders, unreadable, self._seq = await load_open_book(tx, self._seq)
             self._clock_behind_us = await tx.now_us() - self._clock.now_us()
+        for order_id in unreadable:
+            log.error("paper_order_set_aside", order_id=order_id, problem="unreadable")
         self._book.add(orders)
 
     async def _prune(self) -> None:
@@ -179,7 +186,7 @@ class Matcher:
                 await self._round(held, [order])
             return
         self._clock_behind_us = done.now_us - self._clock.now_us()
-        self._book.keep(batch, done.orders)
+        self._book.keep(batch, done.orders, done.again)
         if done.changed:
             self._news.set()
 

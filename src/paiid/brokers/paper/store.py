@@ -354,13 +354,21 @@ async def _save_orders(tx: Tx, changes: Sequence[Change], base: int) -> None:
             raise LostRace("an order changed between reading and writing it")
 
 
-async def load_open_book(tx: Tx, after_seq: int) -> tuple[list[PaperOrder], int]:
-    """Working orders accepted after this event number, and the number up to which that is all of them."""
+async def load_open_book(tx: Tx, after_seq: int) -> tuple[list[PaperOrder], list[str], int]:
+    """Working orders accepted after this event number, the ids of those whose rows cannot be read, and the
+    number up to which that is all of them."""
     row = await tx.fetch_one(_SEQUENCE)
     upto: int = 0 if row is None else row["seq"]
     if upto <= after_seq:
-        return [], after_seq
-    return [order_from_row(one) for one in await tx.fetch(_OPEN_BOOK, {"b_seq": after_seq})], upto
+        return [], [], after_seq
+    orders: list[PaperOrder] = []
+    unreadable: list[str] = []
+    for one in await tx.fetch(_OPEN_BOOK, {"b_seq": after_seq}):
+        try:
+            orders.append(order_from_row(one))
+        except ValueError:
+            unreadable.append(one["id"])
+    return orders, unreadable, upto
 
 
 async def prune_events(tx: Tx, before_us: int, limit: int) -> int:

@@ -21,7 +21,15 @@ from paiid.core.db.api import (
     UniqueViolation,
 )
 from paiid.core.db.connect import make_database
-from paiid.core.db.statements import Statement, any_of, one_of, statement
+from paiid.core.db.statements import (
+    Statement,
+    Writes,
+    any_of,
+    insert_of_rows,
+    one_of,
+    statement,
+    update_of_rows,
+)
 
 __all__ = [
     "BatchFn",
@@ -32,8 +40,11 @@ __all__ = [
     "Statement",
     "Tx",
     "UniqueViolation",
+    "Writes",
     "any_of",
+    "insert_of_rows",
     "make_database",
     "one_of",
     "statement",
+    "update_of_rows",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
-from paiid.core.db.statements import Statement
+from paiid.core.db.statements import Statement, Writes
 
 I = TypeVar("I")  # noqa: E741 - an item and its result, as in the docs
 R = TypeVar("R")
@@ -17,6 +17,8 @@ OPERATION_BUDGET_S = 1.5
 """From asking to answer; with it a caller hears 503 within 2 s (contract E17)."""
 MAX_GROUP = 128
 """The most calls that share one commit."""
+GATHER_S = 0.001
+"""The longest a call waits for those it shared its last commit with."""
 
 
 class DatabaseUnavailable(Exception):
@@ -67,6 +69,10 @@ class Tx(Protocol):
         """Run it once for each set of parameters, in one round trip."""
         ...
 
+    async def write(self, writes: Writes) -> None:
+        """Write rows of several tables, on PostgreSQL in one round trip. No row may be in there twice."""
+        ...
+
     async def now_us(self) -> int:
         """Database time in microseconds since the epoch: the same clock for all replicas."""
         ...
@@ -103,8 +109,11 @@ class Database(Protocol):
         """Finish what is under way and close."""
         ...
 
-    def read(self) -> AbstractAsyncContextManager[Tx]:
-        """Reads of committed rows (SQLite: one snapshot; PostgreSQL: one snapshot a statement)."""
+    def read(self, *, brief: bool = False) -> AbstractAsyncContextManager[Tx]:
+        """Reads of committed rows (SQLite: one snapshot; PostgreSQL: one snapshot a statement).
+
+        `brief` promises a few rows by key: on SQLite such statements run on the event loop, for handing one to
+        a thread takes ten times as long as the statement."""
         ...
 
     def begin(self, *, urgent: bool = False) -> AbstractAsyncContextManager[Tx]:

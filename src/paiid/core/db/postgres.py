@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -20,7 +20,7 @@ from paiid.core.db.api import (
     Tx,
     UniqueViolation,
 )
-from paiid.core.db.statements import Statement, postgres_args
+from paiid.core.db.statements import Statement, Writes, postgres_args, postgres_writes
 from paiid.core.db.writer import Writer
 
 GATE_LOCK = 0x5061_6969_4454
@@ -31,6 +31,8 @@ _POOL_MAX = 12
 _UNAVAILABLE: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # What asyncpg says of a connection that was killed while it was idle and is used before it has noticed.
+    asyncpg.InternalClientError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
     asyncpg.PostgresSystemError,
@@ -91,11 +93,21 @@ class _PgTx:
         return int(count) if count.isdigit() else 0
 
     async def execute_many(self, stmt: Statement, params: Sequence[Params]) -> None:
-        compiled = stmt.postgres()
+        if len(params) == 1:
+            await self.execute(stmt, params[0])
+            return
         try:
+            compiled = stmt.postgres()
             await self._connection.executemany(
                 compiled.sql, [postgres_args(compiled, one) for one in params], timeout=self._left()
             )
+        except _FAILURES as error:
+            raise _translate(error) from error
+
+    async def write(self, writes: Writes) -> None:
+        sql, args = postgres_writes(writes)
+        try:
+            await self._connection.execute(sql, *args, timeout=self._left())
         except _FAILURES as error:
             raise _translate(error) from error
 
@@ -122,6 +134,27 @@ class _PgTx:
         )
 
 
+class _PgReadTx(_PgTx):
+    """Without a BEGIN each statement stands for itself: a write would commit at once and by itself."""
+
+    __slots__ = ()
+
+    async def execute(self, stmt: Statement, params: Params | None = None) -> int:
+        raise TypeError("this transaction only reads")
+
+    async def execute_many(self, stmt: Statement, params: Sequence[Params]) -> None:
+        raise TypeError("this transaction only reads")
+
+    async def write(self, writes: Writes) -> None:
+        raise TypeError("this transaction only reads")
+
+    async def pass_gate(self) -> int:
+        raise TypeError("this transaction only reads")
+
+    async def close_gate(self) -> int:
+        raise TypeError("this transaction only reads")
+
+
 class PostgresDatabase:
     """A database on a PostgreSQL server, shared by all replicas."""
 
@@ -131,14 +164,18 @@ class PostgresDatabase:
         self._dsn = dsn
         self._clock = clock
         self._pool: Any = None
+        self._closed = False
         self._opening = asyncio.Lock()
         self._writer = Writer(self.begin)
 
     async def start(self) -> None:
+        self._closed = False
         await self._open()
 
     async def _open(self) -> Any:
         async with self._opening:
+            if self._closed:
+                raise DatabaseUnavailable("the database is closed")
             if self._pool is None:
                 try:
                     self._pool = await asyncpg.create_pool(
@@ -148,12 +185,17 @@ class PostgresDatabase:
                         timeout=OPERATION_BUDGET_S,
                         command_timeout=OPERATION_BUDGET_S,
                         max_inactive_connection_lifetime=60,
+                        reset=_nothing_to_reset,
                         server_settings={
                             "application_name": "paiid",
                             "synchronous_commit": "on",
                             "lock_timeout": str(int(OPERATION_BUDGET_S * 1000)),
                             "idle_in_transaction_session_timeout": "5000",
                             "timezone": "UTC",
+                            # A plan made while a table was still empty is kept as it grows: never a whole table
+                            # where there is an index. And nothing here runs long enough to be worth compiling.
+                            "enable_seqscan": "off",
+                            "jit": "off",
                         },
                     )
                 except _FAILURES as error:
@@ -162,6 +204,7 @@ class PostgresDatabase:
 
     async def stop(self) -> None:
         await self._writer.stop()
+        self._closed = True
         if self._pool is not None:
             pool, self._pool = self._pool, None
             try:
@@ -191,16 +234,16 @@ class PostgresDatabase:
             # After a database error or a cancellation the state of the session is not worth knowing: drop it,
             # so that its locks go at once and nobody inherits an open transaction.
             if isinstance(error, DatabaseUnavailable) or not isinstance(error, Exception):
-                connection.terminate()
+                _drop(connection)
             raise
         finally:
             await asyncio.shield(_release(pool, connection))
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
+    async def read(self, *, brief: bool = False) -> AsyncIterator[Tx]:
         give_up_at = asyncio.get_running_loop().time() + OPERATION_BUDGET_S
         async with self._connection(give_up_at) as connection:
-            yield _PgTx(connection, give_up_at)
+            yield _PgReadTx(connection, give_up_at)
 
     @asynccontextmanager
     async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
@@ -237,8 +280,20 @@ async def _rollback(connection: Any) -> None:
         raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}") from error
 
 
+async def _nothing_to_reset(connection: Any) -> None:
+    """A connection comes back after COMMIT, after ROLLBACK, or dropped, and nothing here changes its session: what
+    asyncpg would send to make sure is a round trip for each transaction."""
+
+
 async def _release(pool: Any, connection: Any) -> None:
     try:
         await pool.release(connection, timeout=1.0)
     except _FAILURES:
+        _drop(connection)
+
+
+def _drop(connection: Any) -> None:
+    """End it at once. One that broke by itself the pool has taken back already, and refuses the call: that refusal
+    must not hide why it broke, or a COMMIT in doubt would look like a plain error and its group be tried again."""
+    with suppress(asyncpg.InterfaceError):
         connection.terminate()

@@ -28,7 +28,7 @@ from paiid.core.db.api import (
     Tx,
     UniqueViolation,
 )
-from paiid.core.db.statements import Statement, sqlite_args
+from paiid.core.db.statements import Statement, Writes, sqlite_args
 from paiid.core.db.writer import Writer
 
 _RETRY_S = 0.005
@@ -51,8 +51,8 @@ def _translate(error: sqlite3.Error) -> Exception:
     return error
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection in WAL mode with full durability that never blocks on a lock."""
+def connect(path: Path, *, read_only: bool = False, waits: bool = False) -> sqlite3.Connection:
+    """A connection in WAL mode with full durability that never blocks on a lock, unless it `waits` in a thread."""
     connection = sqlite3.connect(
         path, timeout=0.0, isolation_level=None, check_same_thread=False, cached_statements=512
     )
@@ -65,8 +65,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     connection.execute("PRAGMA cache_size=-16000")
     if read_only:
         connection.execute("PRAGMA query_only=ON")
-        connection.execute("PRAGMA busy_timeout=1000")
-    else:
+    if not waits:
         connection.execute("PRAGMA busy_timeout=0")
     return connection
 
@@ -104,6 +103,10 @@ class _WriteTx:
             self._connection.executemany(compiled.sql, [sqlite_args(compiled, one) for one in params])
         except sqlite3.Error as error:
             raise _translate(error) from error
+
+    async def write(self, writes: Writes) -> None:
+        for stmt, rows in writes:
+            await self.execute_many(stmt, rows)
 
     async def now_us(self) -> int:
         return self._clock.now_us()
@@ -153,6 +156,9 @@ class _ReadTx:
     async def execute_many(self, stmt: Statement, params: Sequence[Params]) -> None:
         raise TypeError("this transaction only reads")
 
+    async def write(self, writes: Writes) -> None:
+        raise TypeError("this transaction only reads")
+
     async def now_us(self) -> int:
         return self._clock.now_us()
 
@@ -170,6 +176,34 @@ class _ReadTx:
     @property
     def is_open(self) -> bool:
         return self._open
+
+
+class _BriefTx(_ReadTx):
+    """Reads on the event loop, with a connection that never waits for a lock inside SQLite."""
+
+    __slots__ = ()
+
+    async def fetch(self, stmt: Statement, params: Params | None = None) -> Sequence[Row]:
+        compiled = stmt.sqlite()
+        args = sqlite_args(compiled, params or {})
+        if not self._open:
+            await _begin(self._connection, "BEGIN", asyncio.get_running_loop().time() + OPERATION_BUDGET_S)
+            self._open = True
+        return self._fetch(compiled.sql, args)
+
+
+async def _begin(connection: sqlite3.Connection, sql: str, give_up_at: float) -> None:
+    """Open a transaction; a lock that others hold is asked for again until the budget is used up."""
+    while True:
+        try:
+            connection.execute(sql)
+            return
+        except sqlite3.Error as error:
+            name = getattr(error, "sqlite_errorname", "")
+            if not name.startswith("SQLITE_BUSY") or asyncio.get_running_loop().time() >= give_up_at:
+                translated = _translate(error)
+                raise translated from error
+        await asyncio.sleep(_RETRY_S)
 
 
 class _Turn:
@@ -219,6 +253,7 @@ class SqliteDatabase:
         self._connection: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
         self._free_readers: asyncio.LifoQueue[sqlite3.Connection] = asyncio.LifoQueue()
+        self._free_brief: asyncio.LifoQueue[sqlite3.Connection] = asyncio.LifoQueue()
         self._commit_thread = ThreadPoolExecutor(1, thread_name_prefix="paiid-commit")
         self._read_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="paiid-read")
 
@@ -226,9 +261,10 @@ class SqliteDatabase:
         try:
             self._connection = connect(self._path)
             for _ in range(_READERS):
-                reader = connect(self._path, read_only=True)
-                self._readers.append(reader)
-                self._free_readers.put_nowait(reader)
+                for queue, waits in ((self._free_readers, True), (self._free_brief, False)):
+                    reader = connect(self._path, read_only=True, waits=waits)
+                    self._readers.append(reader)
+                    queue.put_nowait(reader)
         except sqlite3.Error as error:
             raise DatabaseUnavailable(f"cannot open {self._path.name}: {error}") from error
 
@@ -250,7 +286,7 @@ class SqliteDatabase:
         def look(connection: sqlite3.Connection) -> None:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
-        connection = await self._borrow_reader()
+        connection = await self._borrow(self._free_readers)
         try:
             await self.in_reader(look, connection)
         except sqlite3.Error as error:
@@ -262,23 +298,32 @@ class SqliteDatabase:
         """Run a blocking read in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._read_threads, fn, *args)
 
-    async def _borrow_reader(self) -> sqlite3.Connection:
+    async def _borrow(self, free: "asyncio.LifoQueue[sqlite3.Connection]") -> sqlite3.Connection:
+        if self._connection is None:
+            raise DatabaseUnavailable("the database is closed")
+        if not free.empty():
+            # Arming a timer costs more than most reads.
+            return free.get_nowait()
         try:
             async with asyncio.timeout(OPERATION_BUDGET_S):
-                return await self._free_readers.get()
+                return await free.get()
         except TimeoutError as error:
             raise DatabaseUnavailable("no reader came free in time") from error
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
-        connection = await self._borrow_reader()
-        tx = _ReadTx(self, connection, self._clock)
+    async def read(self, *, brief: bool = False) -> AsyncIterator[Tx]:
+        free = self._free_brief if brief else self._free_readers
+        connection = await self._borrow(free)
+        tx = (_BriefTx if brief else _ReadTx)(self, connection, self._clock)
         try:
             yield tx
         finally:
             if tx.is_open:
-                await asyncio.shield(self.in_reader(tx.close))
-            self._free_readers.put_nowait(connection)
+                if brief:
+                    tx.close()
+                else:
+                    await asyncio.shield(self.in_reader(tx.close))
+            free.put_nowait(connection)
 
     @asynccontextmanager
     async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
@@ -289,7 +334,7 @@ class SqliteDatabase:
         give_up_at = loop.time() + OPERATION_BUDGET_S
         await self._turn.acquire(urgent, OPERATION_BUDGET_S)
         try:
-            await self._begin_immediate(connection, give_up_at)
+            await _begin(connection, "BEGIN IMMEDIATE", give_up_at)
             try:
                 yield _WriteTx(connection, self._clock)
             except BaseException:
@@ -312,19 +357,6 @@ class SqliteDatabase:
                 raise
         finally:
             self._turn.release()
-
-    async def _begin_immediate(self, connection: sqlite3.Connection, give_up_at: float) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.Error as error:
-                name = getattr(error, "sqlite_errorname", "")
-                if not name.startswith("SQLITE_BUSY") or loop.time() >= give_up_at:
-                    translated = _translate(error)
-                    raise translated from error
-            await asyncio.sleep(_RETRY_S)
 
     @staticmethod
     def _rollback(connection: sqlite3.Connection) -> None:

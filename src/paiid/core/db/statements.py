@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, bindparam, or_
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Table, bindparam, insert, or_, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.ext.compiler import compiles
@@ -54,14 +54,72 @@ class _Compiled:
         }
 
 
+class Rows:
+    """The PostgreSQL text that writes any number of different rows of one table: each parameter is a list with the
+    values of one column. `keys` names, for an UPDATE, the parameter of each column that finds the row."""
+
+    def __init__(self, table: Table, columns: Sequence[str], keys: Mapping[str, str]) -> None:
+        self.names = (*columns, *keys.values())
+        quote = _POSTGRES.identifier_preparer.quote
+        self._table = quote(table.name)
+        self._columns = [quote(name) for name in columns]
+        self._keys = [(quote(column), quote(name)) for column, name in keys.items()]
+        shaped = [*columns, *keys]
+        self._types = ["bigint" if isinstance(table.c[name].type, BigInteger) else "text" for name in shaped]
+        self._shown = ", ".join(quote(name) for name in self.names)
+
+    def sql(self, first: int) -> str:
+        """The text, its parameters numbered from `first`."""
+        lists = ", ".join(f"${first + at}::{kind}[]" for at, kind in enumerate(self._types))
+        source = f"unnest({lists}) AS r({self._shown})"
+        if not self._keys:
+            columns = ", ".join(self._columns)
+            return f"INSERT INTO {self._table} ({columns}) SELECT {columns} FROM {source}"  # noqa: S608 - names only
+        changes = ", ".join(f"{column} = r.{column}" for column in self._columns)
+        where = " AND ".join(f"{self._table}.{column} = r.{name}" for column, name in self._keys)
+        return f"UPDATE {self._table} SET {changes} FROM {source} WHERE {where}"  # noqa: S608 - names only
+
+
+Writes = Sequence[tuple["Statement", Sequence[Mapping[str, Any]]]]
+"""Statements that write rows, each with its rows; no row is in there twice."""
+_texts: dict[tuple["Statement", ...], str] = {}
+
+
+def postgres_writes(writes: Writes) -> tuple[str, list[list[Any]]]:
+    """One statement for all of them, and its arguments. Raises TypeError for one that does not write plain rows."""
+    args: list[list[Any]] = []
+    for stmt, rows in writes:
+        if stmt.rows is None:
+            raise TypeError("only `insert_of_rows` and `update_of_rows` can share a statement")
+        args.extend([[row[name] for row in rows] for name in stmt.rows.names])
+    which = tuple(stmt for stmt, _ in writes)
+    text = _texts.get(which)
+    if text is None:
+        parts: list[str] = []
+        first = 1
+        for stmt in which:
+            assert stmt.rows is not None
+            parts.append(stmt.rows.sql(first))
+            first += len(stmt.rows.names)
+        *before, last = parts
+        named = ", ".join(f"w{at} AS ({part})" for at, part in enumerate(before))
+        # As many texts as there are sets of tables that are written together: a handful.
+        text = _texts[which] = f"WITH {named} {last}" if before else last
+    return text, args
+
+
 class Statement:
     """One statement for both databases; `columns` names what an INSERT or UPDATE sets from parameters."""
 
-    __slots__ = ("_columns", "_element", "_postgres", "_sqlite")
+    __slots__ = ("_columns", "_element", "_postgres", "_sqlite", "rows")
 
-    def __init__(self, element: Executable, columns: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, element: Executable, columns: Sequence[str] | None = None, *, rows: "Rows | None" = None
+    ) -> None:
         self._element = element
         self._columns = list(columns) if columns is not None else None
+        self.rows = rows
+        """Where it writes plain rows, so that many, and those of several tables, can go to PostgreSQL at once."""
         self._sqlite: _Compiled | None = None
         self._postgres: _Compiled | None = None
 
@@ -89,17 +147,27 @@ def statement(element: Executable, columns: Sequence[str] | None = None) -> Stat
     return Statement(element, columns)
 
 
+def insert_of_rows(table: Table) -> Statement:
+    """An INSERT of plain rows that may share a round trip with others (`Tx.write`)."""
+    names = [one.name for one in table.columns]
+    return Statement(insert(table), rows=Rows(table, names, {}))
+
+
+def update_of_rows(table: Table, keys: Mapping[str, str], columns: Sequence[str]) -> Statement:
+    """An UPDATE of plain columns, each row found by `keys` (column: parameter), that may share a round trip."""
+    found = [table.c[column] == bindparam(name) for column, name in keys.items()]
+    return Statement(update(table).where(*found), columns, rows=Rows(table, columns, keys))
+
+
 def sqlite_args(compiled: _Compiled, params: Mapping[str, Any]) -> list[Any]:
     """Positional arguments; lists travel as JSON for `json_each`. Raises KeyError for a missing parameter."""
-    defaults = compiled.defaults
-    args: list[Any] = []
-    for name in compiled.names:
-        value = params[name] if name in params else defaults[name]
-        args.append(json.dumps(value) if type(value) is list else value)
-    return args
+    args = postgres_args(compiled, params)
+    return [json.dumps(value) if type(value) is list else value for value in args]
 
 
 def postgres_args(compiled: _Compiled, params: Mapping[str, Any]) -> list[Any]:
     """Positional arguments. Raises KeyError for a missing parameter."""
     defaults = compiled.defaults
+    if not defaults:
+        return [params[name] for name in compiled.names]
     return [params[name] if name in params else defaults[name] for name in compiled.names]

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from paiid.core.db.api import (
+    GATHER_S,
     MAX_GROUP,
     OPERATION_BUDGET_S,
     BatchFn,
@@ -44,19 +45,47 @@ class _Entry:
 
 
 class _Lane:
-    __slots__ = ("entries", "fn", "task")
+    __slots__ = ("_enough", "_gather_s", "entries", "expected", "fn", "task")
 
-    def __init__(self, fn: BatchFn[Any, Any]) -> None:
+    def __init__(self, fn: BatchFn[Any, Any], gather_s: float) -> None:
         self.fn = fn
+        self._gather_s = gather_s
         self.entries: deque[_Entry] = deque()
         self.task: asyncio.Task[None] | None = None
+        self.expected = 1
+        """How many the last group had: so many callers are about."""
+        self._enough: asyncio.Future[None] | None = None
+
+    def add(self, entry: _Entry) -> None:
+        self.entries.append(entry)
+        if self._enough is not None and len(self.entries) >= self.expected:
+            self._go_on()
+
+    async def gather(self) -> None:
+        """Those who are answered together come back together, one after the other. A transaction for the first of
+        them alone would make the others wait for it, so he waits a moment for them; a lone caller never waits."""
+        if len(self.entries) >= self.expected:
+            return
+        loop = asyncio.get_running_loop()
+        self._enough = loop.create_future()
+        timer = loop.call_later(self._gather_s, self._go_on)
+        await self._enough
+        timer.cancel()
+
+    def _go_on(self) -> None:
+        if self._enough is not None and not self._enough.done():
+            self._enough.set_result(None)
+        self._enough = None
 
 
 class Writer:
     """One lane for each batch function; a lane runs one group at a time and sleeps when it is empty."""
 
-    def __init__(self, begin: Callable[[], AbstractAsyncContextManager[Tx]]) -> None:
+    def __init__(
+        self, begin: Callable[[], AbstractAsyncContextManager[Tx]], gather_s: float = GATHER_S
+    ) -> None:
         self._begin = begin
+        self._gather_s = gather_s
         self._lanes: dict[BatchFn[Any, Any], _Lane] = {}
         self._closed = False
 
@@ -67,10 +96,10 @@ class Writer:
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(fn)
         if lane is None:
-            lane = self._lanes[fn] = _Lane(fn)
+            lane = self._lanes[fn] = _Lane(fn, self._gather_s)
         entry = _Entry(item, loop.create_future())
         entry.expiry = loop.call_later(OPERATION_BUDGET_S, entry.expire)
-        lane.entries.append(entry)
+        lane.add(entry)
         if lane.task is None:
             lane.task = loop.create_task(self._run(lane), name="paiid-writer")
         # A caller that is cancelled must not leave its entry half done: the group runs to its end regardless.
@@ -88,11 +117,13 @@ class Writer:
         # Callers that became runnable in this turn of the loop still join the first group.
         await asyncio.sleep(0)
         while lane.entries:
+            await lane.gather()
             group: list[_Entry] = []
             while lane.entries and len(group) < MAX_GROUP:
                 entry = lane.entries.popleft()
                 if not entry.future.done():
                     group.append(entry)
+            lane.expected = max(1, len(group))
             if group:
                 await self._commit(lane.fn, group)
         lane.task = None

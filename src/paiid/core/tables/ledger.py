@@ -124,6 +124,7 @@ executions = Table(
     integer("booked_at"),
     UniqueConstraint("account_id", "execution_id"),
     Index(None, "account_id", "id"),
+    Index(None, "account_id", "symbol", "executed_at"),
     Index(None, "order_id"),
 )
 
