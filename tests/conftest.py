@@ -32,6 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
     global _server
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    if _URL_VARIABLE in os.environ:
+        # A run inside a run (`tests/planted`): the outer one has the server and its template.
+        return
     given = os.environ.get("TEST_DATABASE_URL")
     if given is None:
         _server = PostgresServer()

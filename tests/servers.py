@@ -3,6 +3,7 @@
 `TEST_DATABASE_URL` names a server to use instead (a URL whose user may create databases).
 """
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -13,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+
+import psutil
 
 _NOBODY = 65534
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
@@ -150,11 +153,19 @@ class PostgresServer:
 
     def pause(self) -> None:
         """Freeze every process of the server: connections stay open and nothing answers."""
-        os.killpg(self.pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Thaw."""
-        os.killpg(self.pid, signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        """The postmaster first, so that it cannot start more; each of its children has a group of its own."""
+        postmaster = psutil.Process(self.pid)
+        postmaster.send_signal(number)
+        for child in postmaster.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
 
     def remove(self) -> None:
         """Stop and delete everything."""

@@ -1,20 +1,26 @@
 """Real server processes for the fault tests: started, asked, killed by pid, started again on the same data."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
-import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-OWNER = {"email": "owner@example.com", "password": "correct horse battery"}
-TEST_KEY = "test-key-test-key-test-key-test-key-test-key"
-_START_S = 20.0
+from paiid.core.failpoints import FailPoint
+from tests.fault.nursery import Nursery
+from tests.world import OWNER_EMAIL, PASSWORD, TEST_KEY
+
+OWNER = {"email": OWNER_EMAIL, "password": PASSWORD}
+EXECUTE = "/api/trading/execute"
+MARKER = "died-at"
+_START_S = 60.0
+_POLL_S = 0.02
+_NOT_FINAL = (202, 409, 503)
 
 
 def free_port() -> int:
@@ -27,26 +33,51 @@ def free_port() -> int:
 
 @dataclass
 class Server:
-    """One server process over one database and data directory."""
+    """One server process over one database and data directory; it may live several times."""
 
+    nursery: Nursery
     database_url: str
     data_dir: Path
     environ: dict[str, str] = field(default_factory=dict)
-    module: str = "tests.fault.server"
     port: int = field(default_factory=free_port)
-    process: asyncio.subprocess.Process | None = None
-    log: Any = None
+    pid: int = 0
     token: str = ""
+    _lives: int = 0
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def log(self) -> Path:
+        """All that its lives have written."""
+        return self.data_dir / "server.log"
+
+    @property
+    def _exit_file(self) -> Path:
+        return self.data_dir / f"exit-{self._lives}"
+
     async def start(self, **extra: str) -> None:
         """Start and wait until it is ready to trade."""
+        self.launch(**extra)
+        async with httpx2.AsyncClient(timeout=_START_S) as client:
+            for _ in range(int(_START_S / _POLL_S)):
+                assert self.running, f"the server ended: {self.output()}"
+                with contextlib.suppress(httpx2.TransportError):
+                    if (await client.get(f"{self.url}/api/health/ready")).status_code == 200:
+                        return
+                await asyncio.sleep(_POLL_S)
+        raise AssertionError(f"the server did not become ready: {self.output()}")
+
+    def launch(self, **extra: str) -> None:
+        """Start and wait for nothing: it may die before it is ready."""
+        assert not self.running
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        (self.data_dir / MARKER).unlink(missing_ok=True)
+        kept = ("PATH", "HOME", "LANG", "TMPDIR")
         environ = {
-            **{k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "PYTHONPATH", "TMPDIR")},
+            **{name: value for name, value in os.environ.items() if name in kept},
             "DATABASE_URL": self.database_url,
             "DATA_DIR": str(self.data_dir),
             "PORT": str(self.port),
@@ -58,73 +89,75 @@ class Server:
             **self.environ,
             **extra,
         }
-        self.log = tempfile.TemporaryFile()
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self.module, env=environ, stdout=self.log, stderr=self.log
-        )
-        async with httpx2.AsyncClient() as client:
-            for _ in range(int(_START_S / 0.05)):
-                if self.process.returncode is not None:
-                    raise AssertionError(f"the server ended with {self.process.returncode}: {self.output()}")
-                try:
-                    if (await client.get(f"{self.url}/api/health/ready")).status_code == 200:
-                        return
-                except httpx2.TransportError:
-                    pass
-                await asyncio.sleep(0.05)
-        raise AssertionError(f"the server did not become ready: {self.output()}")
+        self._lives += 1
+        self.pid = self.nursery.launch(environ, self.log, self._exit_file)
+
+    @property
+    def running(self) -> bool:
+        """Whether a process of it lives."""
+        return self._lives > 0 and not self._exit_file.exists()
 
     def output(self) -> str:
-        """What it has written so far."""
-        self.log.seek(0)
-        text: str = self.log.read().decode(errors="replace")
-        return text[-4000:]
+        """The end of what it has written."""
+        return self.log.read_text(errors="replace")[-4000:]
 
     async def sign_in(self) -> None:
-        """Get a token for the owner; it stays good over restarts."""
-        async with httpx2.AsyncClient(timeout=10) as client:
+        """Get a token for the owner; it stays good over restarts, and on every replica."""
+        async with httpx2.AsyncClient(timeout=30) as client:
             answer = await client.post(f"{self.url}/auth/login", json=OWNER)
             assert answer.status_code == 200, answer.text
             self.token = answer.json()["access_token"]
 
-    def client(self, timeout_s: float = 15.0) -> httpx2.AsyncClient:
+    def client(self, timeout_s: float = 30.0, connections: int = 100) -> httpx2.AsyncClient:
         """A signed-in client."""
         return httpx2.AsyncClient(
-            base_url=self.url, timeout=timeout_s, headers={"Authorization": f"Bearer {self.token}"}
+            base_url=self.url,
+            timeout=timeout_s,
+            headers={"Authorization": f"Bearer {self.token}"},
+            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send this one process a signal."""
+        os.kill(self.pid, number)
 
     async def kill(self) -> None:
         """Like a power cut."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(signal.SIGKILL)
-            await self.process.wait()
+        if self.running:
+            self.signal(signal.SIGKILL)
+            await self.wait()
 
-    async def wait_killed(self, timeout_s: float = 12.0) -> None:
-        """Wait until its own fail point has killed it."""
-        assert self.process is not None
+    async def wait(self, timeout_s: float = 30.0) -> int:
+        """Until it has ended; its exit code, negative for a signal. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while self.running:
+                await asyncio.sleep(_POLL_S)
+        return int(self._exit_file.read_text())
+
+    async def wait_killed_at(self, point: FailPoint) -> None:
+        """Wait until it has died, of this fail point and of nothing else."""
         try:
-            async with asyncio.timeout(timeout_s):
-                code = await self.process.wait()
+            code = await self.wait()
         except TimeoutError:
-            raise AssertionError("the fail point was never reached") from None
+            raise AssertionError(f"{point} was never reached: {self.output()}") from None
         assert code == -signal.SIGKILL, self.output()
-
-    async def terminate(self) -> int:
-        """Ask it to end, and wait; its exit code."""
-        assert self.process is not None
-        self.process.terminate()
-        async with asyncio.timeout(6):
-            return await self.process.wait()
+        assert (self.data_dir / MARKER).read_text() == point.value
 
 
-async def settle(server: Server, key: str, body: dict[str, Any], timeout_s: float = 15.0) -> httpx2.Response:
+async def execute(client: httpx2.AsyncClient, key: str, body: dict[str, Any]) -> httpx2.Response:
+    """One request for orders."""
+    return await client.post(EXECUTE, json=body, headers={"Idempotency-Key": key})
+
+
+async def settle(
+    client: httpx2.AsyncClient, key: str, body: dict[str, Any], timeout_s: float = 30.0
+) -> httpx2.Response:
     """Send the same request under the same key until its answer is final."""
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout_s
-    async with server.client() as client:
-        while True:
-            answer = await client.post("/api/trading/execute", json=body, headers={"Idempotency-Key": key})
-            if answer.status_code not in (202, 409, 503):
-                return answer
-            assert loop.time() < end, f"never final: {answer.status_code} {answer.text}"
-            await asyncio.sleep(0.1)
+    while True:
+        answer = await execute(client, key, body)
+        if answer.status_code not in _NOT_FINAL:
+            return answer
+        assert loop.time() < end, f"never final: {answer.status_code} {answer.text}"
+        await asyncio.sleep(0.1)

@@ -1,32 +1,26 @@
-"""A real server for the fault tests: the product's app with short deadlines, a fail point and a lossy broker.
+"""A real server for the fault tests: the product's app with short deadlines, a fail point and a bad line.
 
-Run as `python -m tests.fault.server`. The environment is the product's own, and beside it
-FAIL_AT (a fail point's value: the process kills itself there), FAIL_HIT (at which pass, default 1),
-LOSE_ANSWERS (1: the broker places orders but its answers are lost).
+Forked off by tests/fault/nursery.py. The environment is the product's own, and beside it
+FAIL_AT (a fail point's value: the process kills itself there, and says so in DATA_DIR/died-at),
+FAIL_HIT (at which pass, default 1), BROKER_DEADLINE_S, and what tests/fault/meddling.py reads.
+SIGUSR1 fills the disk as far as this process can tell, SIGUSR2 empties it.
 """
 
 import os
+import resource
 import signal
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
-
-import uvicorn
+from dataclasses import replace
+from pathlib import Path
 
 from paiid.app import create_app
-from paiid.brokers import (
-    BrokerAccount,
-    BrokerExecution,
-    BrokerOrder,
-    BrokerOrderView,
-    BrokerPosition,
-    BrokerUpdate,
-    OutcomeUnknown,
-)
+from paiid.cli import serve
 from paiid.core.failpoints import FailPoint, Probe, no_probe
 from paiid.core.log import configure
 from paiid.core.migrate import migrate
 from paiid.core.settings import load_settings
 from paiid.trading.timings import Timings
+from tests.fault.meddling import Faults, MeddlingBroker
+from tests.fault.processes import MARKER
 
 FAST = Timings(
     send_window_s=0.5,
@@ -42,91 +36,57 @@ FAST = Timings(
 )
 
 
+def timings_from(environ: dict[str, str]) -> Timings:
+    """`FAST`, with another deadline for the broker where one is wished."""
+    deadline_s = float(environ.get("BROKER_DEADLINE_S", "0"))
+    if deadline_s == 0:
+        return FAST
+    return replace(FAST, broker_deadline_s=deadline_s, call_budget_s=20.0, horizon_s=deadline_s + 1.0)
+
+
 def probe_from(environ: dict[str, str]) -> Probe:
     """Kills this process, as a power cut would, when the wanted point is passed for the n-th time."""
     wanted = environ.get("FAIL_AT")
     if not wanted:
         return no_probe
     left = int(environ.get("FAIL_HIT", "1"))
+    marker = Path(environ["DATA_DIR"]) / MARKER
 
     def kill(point: FailPoint) -> None:
         nonlocal left
         if point.value == wanted:
             left -= 1
             if left == 0:
+                marker.write_text(point.value)
                 os.kill(os.getpid(), signal.SIGKILL)
 
     return kill
 
 
-class LossyBroker:
-    """Passes everything on; the answer to a submit is lost after the order was placed."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.name: str = inner.name
-        self.capabilities = inner.capabilities
-        self.lookup_lag_s: float = inner.lookup_lag_s
-        self.refusal_lookup_delay_s: float = inner.refusal_lookup_delay_s
-
-    async def submit(self, order: BrokerOrder, timeout_s: float) -> BrokerOrderView:
-        await self._inner.submit(order, timeout_s)
-        raise OutcomeUnknown("the answer was lost")
-
-    async def fetch_order(self, number: str, client_id: str, timeout_s: float) -> BrokerOrderView | None:
-        found: BrokerOrderView | None = await self._inner.fetch_order(number, client_id, timeout_s)
-        return found
-
-    async def cancel(self, number: str, broker_id: str, timeout_s: float) -> BrokerOrderView | None:
-        await self._inner.cancel(number, broker_id, timeout_s)
-        raise OutcomeUnknown("the answer was lost")
-
-    async def fetch_open_orders(self, number: str, timeout_s: float) -> Sequence[BrokerOrderView]:
-        found: Sequence[BrokerOrderView] = await self._inner.fetch_open_orders(number, timeout_s)
-        return found
-
-    async def fetch_executions(
-        self, number: str, after_us: int, timeout_s: float
-    ) -> Sequence[BrokerExecution]:
-        found: Sequence[BrokerExecution] = await self._inner.fetch_executions(number, after_us, timeout_s)
-        return found
-
-    async def fetch_positions(self, number: str, timeout_s: float) -> Sequence[BrokerPosition]:
-        found: Sequence[BrokerPosition] = await self._inner.fetch_positions(number, timeout_s)
-        return found
-
-    async def fetch_account(self, number: str, timeout_s: float) -> BrokerAccount:
-        found: BrokerAccount = await self._inner.fetch_account(number, timeout_s)
-        return found
-
-    def updates(self, after: int) -> AsyncIterator[BrokerUpdate]:
-        stream: AsyncIterator[BrokerUpdate] = self._inner.updates(after)
-        return stream
-
-    async def start(self) -> None:
-        await self._inner.start()
-
-    async def stop(self) -> None:
-        await self._inner.stop()
+def let_the_disk_fill() -> None:
+    """No file may grow or be written any more while the limit stands; Python has SIGXFSZ ignored, so that the
+    write fails as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGUSR1, lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard)))
+    signal.signal(signal.SIGUSR2, lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard)))
 
 
 def main() -> None:
-    """Migrate and serve."""
+    """Migrate and serve, ending on SIGTERM as the product does."""
     environ = dict(os.environ)
     settings = load_settings(environ)
     configure(settings.log_level)
     migrate(settings.database)
-    wrap = LossyBroker if environ.get("LOSE_ANSWERS") else None
-    app = create_app(settings, probe=probe_from(environ), timings=FAST, wrap_broker=wrap)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        timeout_graceful_shutdown=3,
-        access_log=False,
+    probe, faults = probe_from(environ), Faults.of(environ)
+    app = create_app(
+        settings,
+        probe=probe,
+        timings=timings_from(environ),
+        wrap_broker=lambda inner: MeddlingBroker(inner, faults, probe),
     )
-
-
-if __name__ == "__main__":
-    main()
+    config = serve.server_config(app)
+    config.host, config.port = settings.host, settings.port
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    let_the_disk_fill()
+    serve._Server(app, config).run()
