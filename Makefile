@@ -21,7 +21,7 @@ migrate: $(READY)
 	@$(BIN)/paiid migrate
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 3 $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check .

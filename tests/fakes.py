@@ -18,6 +18,7 @@ from paiid.brokers import (
     OutcomeUnknown,
 )
 from paiid.domain.orders import OrderStatus
+from paiid.domain.paper_account import EMPTY, Holding, trade
 
 Script = Callable[["FakeBroker", BrokerOrder], Awaitable[BrokerOrderView]]
 
@@ -97,10 +98,13 @@ class FakeBroker:
         self.orders: dict[str, BrokerOrderView] = {}
         self.executions: list[BrokerExecution] = []
         self.positions: dict[str, dict[str, Decimal]] = {}
+        self.blocked: set[str] = set()
+        """Account numbers in which nothing may be placed."""
         self.hidden = False
         """True: look-ups do not see anything, as with a lagging broker."""
         self.lookup_error: Exception | None = None
         self.cancel_error: Exception | None = None
+        self._holdings: dict[tuple[str, str], Holding] = {}
         self._updates: list[BrokerUpdate] = []
         self._news = asyncio.Event()
         self._count = 0
@@ -109,8 +113,11 @@ class FakeBroker:
 
     def place(self, order: BrokerOrder) -> BrokerOrderView:
         """Put the order on the books, as a broker that accepts it."""
-        if any(one.client_order_id == order.client_order_id for one in self.orders.values()):
+        key = (order.account_number, order.client_order_id)
+        if any((one.account_number, one.client_order_id) == key for one in self.orders.values()):
             raise OutcomeUnknown("client_order_id must be unique")
+        if order.account_number in self.blocked:
+            raise BrokerRejected("account_blocked", "the account is blocked")
         self._count += 1
         view = BrokerOrderView(
             account_number=order.account_number,
@@ -143,6 +150,8 @@ class FakeBroker:
         self.orders[broker_order_id] = view
         held = self.positions.setdefault(view.account_number, {})
         held[view.symbol] = held.get(view.symbol, Decimal(0)) + (amount if view.side == "buy" else -amount)
+        spot = (view.account_number, view.symbol)
+        self._holdings[spot] = trade(self._holdings.get(spot, EMPTY), view.side, amount, at)
         self._count += 1
         execution = BrokerExecution(
             account_number=view.account_number,
@@ -200,7 +209,9 @@ class FakeBroker:
         if self.cancel_error is not None:
             raise self.cancel_error
         view = self.orders.get(broker_order_id)
-        if view is None or view.status not in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED):
+        if view is None or view.account_number != account_number:
+            raise BrokerRejected("not_found", "there is no such order in this account")
+        if view.status not in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED):
             raise BrokerRejected("not_cancelable", "the order is in a terminal state")
         self.end(broker_order_id, OrderStatus.CANCELED)
         return self.orders[broker_order_id]
@@ -217,15 +228,24 @@ class FakeBroker:
         self, account_number: str, after_us: int, timeout_s: float
     ) -> Sequence[BrokerExecution]:
         return [
-            e for e in self.executions if e.account_number == account_number and e.executed_at_us > after_us
+            e for e in self.executions if e.account_number == account_number and e.executed_at_us >= after_us
         ]
 
     async def fetch_positions(self, account_number: str, timeout_s: float) -> Sequence[BrokerPosition]:
         held = self.positions.get(account_number, {})
-        return [BrokerPosition(s, q, Decimal(1)) for s, q in held.items() if q != 0]
+        kept = {symbol: self._holdings.get((account_number, symbol), EMPTY) for symbol in held}
+        return [
+            BrokerPosition(s, q, abs(kept[s].avg_entry_price) or Decimal(1))
+            for s, q in sorted(held.items())
+            if q != 0
+        ]
 
     async def fetch_account(self, account_number: str, timeout_s: float) -> BrokerAccount:
-        return BrokerAccount(account_number, Decimal(100_000), "active")
+        cash = Decimal(100_000)
+        for one in self.executions:
+            if one.account_number == account_number:
+                cash += one.qty * one.price * (-1 if one.side == "buy" else 1)
+        return BrokerAccount(account_number, cash, "blocked" if account_number in self.blocked else "active")
 
     async def updates(self, after: int) -> AsyncIterator[BrokerUpdate]:
         at = after

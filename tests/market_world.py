@@ -23,8 +23,8 @@ SATURDAY_US = utc_us("2026-11-28 17:00")
 
 
 class FakeFeed:
-    """A `Feed` that shows what the test sets. A symbol that is listed but not set has its quote fetched; the
-    fetch fails while `down` says why."""
+    """A `Feed` that shows what the test sets. A symbol that is listed but not set has its quote fetched, unless
+    nobody quotes it (`unquoted`); the fetch fails while `down` says why."""
 
     source = "hand"
     resend_interval_s = 5.0
@@ -32,6 +32,7 @@ class FakeFeed:
 
     def __init__(self, *symbols: str) -> None:
         self.down: str | None = None
+        self.unquoted = False
         self.started = self.fetched = 0
         self._listed = symbols
         self._memory: dict[str, Quote] = {}
@@ -74,7 +75,7 @@ class FakeFeed:
         self._refuse_when_down()
         self.fetched += 1
         for symbol in symbols:
-            if symbol in self._listed and symbol not in self._memory:
+            if symbol in self._listed and symbol not in self._memory and not self.unquoted:
                 self.set(symbol, "10", "10.02")
         return {symbol: replace(self._memory[symbol]) for symbol in symbols if symbol in self._memory}
 

@@ -1,11 +1,13 @@
 """What the order tests share: short deadlines, a fake broker, and what must not have changed."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sqlalchemy import func, select
 
 from paiid.core.db import Database, statement
-from paiid.core.tables import events, executions, intents, orders, positions
+from paiid.core.tables import accounts, events, executions, intents, orders, positions
 from paiid.trading.timings import Timings
 from tests.fakes import FakeBroker
 from tests.world import App, Client
@@ -37,6 +39,14 @@ async def counts(db: Database) -> dict[str, int]:
     return found
 
 
+async def account_figures(db: Database) -> list[tuple[str, int, int, int]]:
+    """(account, cash, open orders, last event) of every account."""
+    columns = (accounts.c.id, accounts.c.cash, accounts.c.open_orders, accounts.c.event_seq)
+    async with db.read() as tx:
+        rows = await tx.fetch(statement(select(*columns).order_by(accounts.c.id)))
+    return [(row["id"], row["cash"], row["open_orders"], row["event_seq"]) for row in rows]
+
+
 class Trading:
     """An app over a fake broker with a signed-in owner."""
 
@@ -49,3 +59,40 @@ class Trading:
     async def counts(self) -> dict[str, int]:
         """See `counts`."""
         return await counts(self.db)
+
+    async def everything(self) -> tuple[Any, ...]:
+        """What must be the same after a request that does nothing: sent orders, rows, and the accounts' figures."""
+        sent = (len(self.broker.submitted), len(self.broker.canceled))
+        return (*sent, await self.counts(), await account_figures(self.db))
+
+    async def hold(self, symbol: str, qty: int, price: str = "100") -> dict[str, Any]:
+        """Buy (or, with a negative quantity, sell short) and wait until the position is there; the order."""
+        side = "buy" if qty > 0 else "sell"
+        answer = await self.owner.execute({"symbol": symbol, "side": side, "qty": abs(qty)})
+        assert answer.json()["accepted"] is True, answer.text
+        (order,) = answer.json()["orders"]
+        self.broker.fill(order["broker_order_id"], abs(qty), price)
+        await self.owner.wait_filled(order["id"], 15)
+        return order
+
+
+async def id_of(client: Client) -> str:
+    """The id of the user who calls."""
+    return str((await client.get("/auth/me")).json()["id"])
+
+
+async def final_answer(client: Client, key: str, *asked: dict[str, Any], timeout_s: float = 15.0) -> Any:
+    """The final answer of a key, asked for again and again."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            answer = await client.execute(*asked, key=key)
+            if answer.status_code not in (202, 409):
+                return answer
+            await asyncio.sleep(0.05)
+
+
+async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = 15.0) -> None:
+    """Wait for something that must come."""
+    async with asyncio.timeout(timeout_s):
+        while not await holds():
+            await asyncio.sleep(0.02)

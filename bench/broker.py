@@ -1,0 +1,87 @@
+"""A broker that takes every order in no time, so that only our own time is measured."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
+
+from paiid.brokers import (
+    BrokerAccount,
+    BrokerExecution,
+    BrokerOrder,
+    BrokerOrderView,
+    BrokerPosition,
+    BrokerUpdate,
+    Capabilities,
+)
+from paiid.domain.orders import OrderStatus
+
+
+class InstantBroker:
+    """Accepts at once and ends the order as unfilled, as a venue without a counterparty ends an
+    immediate-or-cancel order: the account stays below its limit of open orders however long the run lasts."""
+
+    name = "paper"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock"}),
+        order_types=frozenset({"market", "limit", "stop"}),
+        times_in_force=frozenset({"day", "gtc", "ioc", "fok"}),
+        fractional=False,
+        short_selling=True,
+        own_stop=False,
+        lists_end_with_day=False,
+    )
+    lookup_lag_s = 0.0
+    refusal_lookup_delay_s = 0.0
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    async def submit(self, order: BrokerOrder, timeout_s: float) -> BrokerOrderView:
+        return BrokerOrderView(
+            account_number=order.account_number,
+            broker_order_id=f"instant-{order.client_order_id}-{next(self._numbers)}",
+            client_order_id=order.client_order_id,
+            symbol=order.symbol,
+            side=order.side,
+            qty=order.qty,
+            type=order.type,
+            time_in_force=order.time_in_force,
+            limit_price=order.limit_price,
+            stop_price=order.stop_price,
+            status=OrderStatus.CANCELED,
+            filled_qty=Decimal(0),
+            filled_avg_price=None,
+            submitted_at_us=1_800_000_000_000_000,
+            updated_at_us=1_800_000_000_000_000,
+        )
+
+    async def fetch_order(self, number: str, client_id: str, timeout_s: float) -> BrokerOrderView | None:
+        return None
+
+    async def cancel(self, number: str, broker_id: str, timeout_s: float) -> BrokerOrderView | None:
+        return None
+
+    async def fetch_open_orders(self, number: str, timeout_s: float) -> Sequence[BrokerOrderView]:
+        return []
+
+    async def fetch_executions(
+        self, number: str, after_us: int, timeout_s: float
+    ) -> Sequence[BrokerExecution]:
+        return []
+
+    async def fetch_positions(self, number: str, timeout_s: float) -> Sequence[BrokerPosition]:
+        return []
+
+    async def fetch_account(self, number: str, timeout_s: float) -> BrokerAccount:
+        return BrokerAccount(number, Decimal(100_000), "active")
+
+    async def updates(self, after: int) -> AsyncIterator[BrokerUpdate]:
+        await asyncio.Event().wait()
+        yield  # type: ignore[misc]
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
