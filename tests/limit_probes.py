@@ -15,7 +15,6 @@ from paiid.cli.httpserver import GuardedProtocol
 from paiid.cli.serve import server_config
 from paiid.core.accounting import Accounting
 from paiid.core.limits import RateLimiter
-from paiid.core.middleware import Edge
 from paiid.domain.errors import Problem
 from tests.fakes import FakeClock
 from tests.world import OWNER_EMAIL, PASSWORD, App, Client, fresh_key
@@ -32,8 +31,7 @@ class Probed:
 
     def __init__(self, app: App, owner: Client) -> None:
         self.app, self.owner = app, owner
-        edge = next(one for one in app.application.user_middleware if one.cls is Edge)
-        self.accounting: Accounting = edge.kwargs["accounting"]
+        self.accounting: Accounting = app.state.accounting
 
     async def server(self, protocol: type[GuardedProtocol]) -> tuple[uvicorn.Server, int]:
         """The app behind a real socket; the server and its port. `stop` ends it."""

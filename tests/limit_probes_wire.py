@@ -116,9 +116,8 @@ async def _body_on_wire(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
 @probe("body-seconds")
 async def _body_seconds(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
     assert limit == BODY_TIMEOUT_S
-    inner = probed.app.application
     edge = Edge(
-        inner.middleware_stack.app,  # type: ignore[union-attr]
+        probed.app.application,
         clock=probed.app.state.clock,
         accounting=probed.accounting,
         settings=probed.app.settings,

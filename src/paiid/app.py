@@ -16,6 +16,7 @@ from paiid.auth.service import AuthService
 from paiid.brokers import Broker
 from paiid.brokers.paper import PaperBroker
 from paiid.core.accounting import Accounting
+from paiid.core.application import Application
 from paiid.core.clock import Clock, SystemClock, new_id
 from paiid.core.db import Database, make_database
 from paiid.core.direct import Direct, direct_routes
@@ -77,7 +78,7 @@ def create_app(
         finally:
             await parts.stop()
 
-    app = FastAPI(
+    app = Application(
         title="PaiiD",
         version=__version__,
         description="Trading backend: orders that a retry can never double, a halt that holds.",
@@ -89,8 +90,10 @@ def create_app(
     )
     app.state.settings = settings
     app.state.clock = the_clock
-    app.add_middleware(Direct, routes=direct_routes((trading_router, market_router), _HOT))
-    app.add_middleware(Edge, clock=the_clock, accounting=accounting, settings=settings)
+    app.state.accounting = accounting
+    hot = direct_routes((trading_router, market_router), _HOT)
+    app.wrap(lambda inner: Direct(inner, routes=hot))
+    app.wrap(lambda inner: Edge(inner, clock=the_clock, accounting=accounting, settings=settings))
     install_problems(app)
     install_docs(app)
     for router in (

@@ -70,7 +70,31 @@ class Book:
             return
         load = store.lock_accounts if lock else store.load_accounts
         self.accounts.update(await load(self.tx, ids))
-        for position in await store.load_positions(self.tx, ids):
+        self._hold(await store.load_positions(self.tx, ids))
+
+    async def open_for_claim(
+        self, account_ids: Iterable[str], user_keys: Sequence[str]
+    ) -> dict[str, IntentRow]:
+        """Lock the accounts, load their positions, and the intents of these keys: user key -> intent."""
+        ids = sorted(set(account_ids))
+        if ids:
+            self.accounts.update(await store.lock_accounts(self.tx, ids))
+        held, known = await store.load_for_claim(self.tx, ids, user_keys)
+        self._hold(held)
+        return known
+
+    async def open_for_record(self, account_ids: Iterable[str], intent_ids: Sequence[str]) -> None:
+        """Lock the accounts, load their positions, and these intents with all their orders."""
+        ids = sorted(set(account_ids))
+        self.accounts.update(await store.lock_accounts(self.tx, ids))
+        held, found, placed = await store.load_for_record(self.tx, ids, intent_ids)
+        self._hold(held)
+        self.intents.update({intent.id: intent for intent in found})
+        for order in placed:
+            self.register(order)
+
+    def _hold(self, rows: Iterable[PositionRow]) -> None:
+        for position in rows:
             self._positions[(position.account_id, position.symbol)] = position
 
     async def load_intents(self, intent_ids: Iterable[str]) -> None:

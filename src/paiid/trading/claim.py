@@ -60,8 +60,10 @@ class Claims:
         standing = await lock_standing(tx, [item.principal for item in items], now_us)
         grants = await store.lock_grants(tx, [item.principal.user_id for item in items])
         book = Book(tx, self._clock, now_us)
-        await book.open(item.account_id for item in items if item.account_id is not None)
-        known = await store.find_intents_by_key(tx, [item.user_key for item in items])
+        known = await book.open_for_claim(
+            (item.account_id for item in items if item.account_id is not None),
+            [item.user_key for item in items],
+        )
         adoptable = await self._load_adoptable(tx, items)
         results: list[ClaimResult | Exception] = []
         for item in items:
@@ -270,13 +272,15 @@ class Claims:
     ) -> OrderRow:
         quote = around.quotes.get(request.symbol)
         return OrderRow(
-            id=new_id(self._clock, "ord"),
+            id="" if item.is_dry_run else new_id(self._clock, "ord"),
             account_id=account.id,
             user_id=item.principal.user_id,
             intent_id=item.intent_id,
             position=position,
             origin="ours",
-            client_order_id=self.client_order_id(account.id, item.principal.user_id, item.key, position),
+            client_order_id=""
+            if item.is_dry_run
+            else self.client_order_id(account.id, item.principal.user_id, item.key, position),
             broker_order_id=None,
             state=Submission.QUEUED,
             status=None,

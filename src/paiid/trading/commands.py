@@ -114,6 +114,11 @@ class Claim:
     attempts: int = 0
 
     @property
+    def is_dry_run(self) -> bool:
+        """It has no key, so nothing that belongs to a key is made for it (contract E16)."""
+        return not self.key
+
+    @property
     def user_key(self) -> str:
         """The scope of the key (E2) as one value."""
         return f"{self.principal.user_id}:{self.key}"

@@ -9,6 +9,7 @@ from paiid.core.clock import Clock
 from paiid.core.db import Tx
 from paiid.core.failpoints import FailPoint, Probe
 from paiid.domain.errors import Problem
+from paiid.domain.halts import HaltSet
 from paiid.domain.identity import Principal, Role
 from paiid.domain.money import money_from_int, qty_from_int
 from paiid.domain.orders import OrderRequest, Reason, Submission
@@ -35,7 +36,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One outcome to record; `principal` and `around` are for the check of the order that comes next."""
+    """One outcome to record. `goes_on`: orders of the same call come after it, whose check needs `principal` and
+    `around`."""
 
     order_id: str
     intent_id: str
@@ -43,6 +45,10 @@ class Recording:
     outcome: Outcome
     principal: Principal
     around: Surroundings
+    goes_on: bool
+
+
+_CLOSED = Gate(HaltSet(), "no order is marked without the gate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +71,23 @@ class Recorder:
         self._probe = probe
 
     async def batch(self, tx: Tx, items: Sequence[Recording]) -> Sequence[Recorded | Exception]:
-        """Results in order. The gate is passed again, for the next orders are marked here (K3)."""
+        """Results in order. Where a next order is to be marked, the gate is passed again (K3)."""
         stamp_s = self._clock.monotonic_s()
-        now_us = await tx.pass_gate()
-        gate = Gate(await load_active(tx), self._latch.holds())
-        standing = await lock_standing(tx, [item.principal for item in items], now_us)
+        going_on = [item for item in items if item.goes_on]
+        gate, standing = _CLOSED, {}
+        if going_on:
+            now_us = await tx.pass_gate()
+            gate = Gate(await load_active(tx), self._latch.holds())
+            standing = await lock_standing(tx, [item.principal for item in going_on], now_us)
+        else:
+            now_us = await tx.now_us()
         book = Book(tx, self._clock, now_us)
-        await book.open(item.account_id for item in items)
-        await book.load_intents(item.intent_id for item in items)
+        await book.open_for_record((item.account_id for item in items), [item.intent_id for item in items])
         marked: list[OrderRow | None] = []
         for item in items:
             order = book.orders[item.order_id]
             self._apply(book, order, item.outcome)
-            marked.append(self._mark_next(book, order, item, gate, standing))
+            marked.append(self._mark_next(book, order, item, gate, standing) if item.goes_on else None)
         await book.flush()
         self._probe(FailPoint.IN_RECORD)
         return [

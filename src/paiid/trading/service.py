@@ -176,8 +176,8 @@ class TradingService:
             principal=principal,
             key=key,
             asked=asked,
-            fingerprint=fingerprint(asked),
-            intent_id=new_id(self._clock, "int"),
+            fingerprint=fingerprint(asked) if key else "",
+            intent_id=new_id(self._clock, "int") if key else "",
             request_id=request_id,
             account_id=account_id,
             surroundings=surroundings,
@@ -241,7 +241,15 @@ class TradingService:
             outcome = await self._sender.send(broker, claimed.account.number, order, stamp_s)
             around = self._refreshed(claim)
             recorded = await self._record(
-                Recording(order.id, claimed.intent.id, claimed.account.id, outcome, claim.principal, around)
+                Recording(
+                    order.id,
+                    claimed.intent.id,
+                    claimed.account.id,
+                    outcome,
+                    claim.principal,
+                    around,
+                    goes_on=order.position < claimed.intent.order_count - 1,
+                )
             )
             if recorded is None:
                 return

@@ -203,6 +203,34 @@ async def load_positions(tx: Tx, account_ids: Sequence[str]) -> list[PositionRow
     return [position_from(row) for row in await tx.fetch(_POSITIONS, {"b_ids": sorted(set(account_ids))})]
 
 
+async def load_for_claim(
+    tx: Tx, account_ids: Sequence[str], user_keys: Sequence[str]
+) -> tuple[list[PositionRow], dict[str, IntentRow]]:
+    """Positions of accounts that are locked already, and the intents of these keys, in one round trip."""
+    held, known = await tx.fetch_together(
+        [
+            (_POSITIONS, {"b_ids": sorted(set(account_ids))}),
+            (_INTENTS_BY_KEY, {"b_keys": sorted(set(user_keys))}),
+        ]
+    )
+    return [position_from(row) for row in held], {row["user_key"]: intent_from(row) for row in known}
+
+
+async def load_for_record(
+    tx: Tx, account_ids: Sequence[str], intent_ids: Sequence[str]
+) -> tuple[list[PositionRow], list[IntentRow], list[OrderRow]]:
+    """Positions of accounts that are locked already, and these intents with all their orders, in one round trip."""
+    ids = {"b_ids": sorted(set(intent_ids))}
+    held, found, placed = await tx.fetch_together(
+        [(_POSITIONS, {"b_ids": sorted(set(account_ids))}), (_INTENTS, ids), (_ORDERS_OF_INTENTS, ids)]
+    )
+    return (
+        [position_from(row) for row in held],
+        [intent_from(row) for row in found],
+        [order_from(row) for row in placed],
+    )
+
+
 async def lock_grants(tx: Tx, user_ids: Sequence[str]) -> dict[tuple[str, str], str]:
     """(user, account) -> 'view' or 'trade', locked shared so that a revocation serialises with the claim."""
     rows = await tx.fetch(_GRANTS, {"b_users": sorted(set(user_ids))})

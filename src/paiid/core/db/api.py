@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
-from paiid.core.db.statements import Statement, Writes
+from paiid.core.db.statements import Reads, Statement, Writes
 
 I = TypeVar("I")  # noqa: E741 - an item and its result, as in the docs
 R = TypeVar("R")
@@ -67,6 +67,11 @@ class Tx(Protocol):
 
     async def execute_many(self, stmt: Statement, params: Sequence[Params]) -> None:
         """Run it once for each set of parameters, in one round trip."""
+        ...
+
+    async def fetch_together(self, reads: Reads) -> list[Sequence[Row]]:
+        """The rows of several SELECTs that lock nothing, on PostgreSQL in one round trip and so of one snapshot.
+        Rows go by name only, and their order is not promised."""
         ...
 
     async def write(self, writes: Writes) -> None:

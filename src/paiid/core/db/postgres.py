@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from paiid.core.clock import Clock
 from paiid.core.db.api import (
@@ -20,7 +21,7 @@ from paiid.core.db.api import (
     Tx,
     UniqueViolation,
 )
-from paiid.core.db.statements import Statement, Writes, postgres_args, postgres_writes
+from paiid.core.db.statements import Reads, Statement, Writes, postgres_args, postgres_reads, postgres_writes
 from paiid.core.db.writer import Writer
 
 GATE_LOCK = 0x5061_6969_4454
@@ -103,6 +104,16 @@ class _PgTx:
             )
         except _FAILURES as error:
             raise _translate(error) from error
+
+    async def fetch_together(self, reads: Reads) -> list[Sequence[Row]]:
+        sql, args = postgres_reads(reads)
+        found: list[list[Row]] = [[] for _ in reads]
+        try:
+            for row in await self._connection.fetch(sql, *args, timeout=self._left()):
+                found[row["n"]].append(msgspec.json.decode(row["r"]))
+        except _FAILURES as error:
+            raise _translate(error) from error
+        return [*found]
 
     async def write(self, writes: Writes) -> None:
         sql, args = postgres_writes(writes)

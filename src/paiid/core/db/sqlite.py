@@ -28,7 +28,7 @@ from paiid.core.db.api import (
     Tx,
     UniqueViolation,
 )
-from paiid.core.db.statements import Statement, Writes, sqlite_args
+from paiid.core.db.statements import Reads, Statement, Writes, sqlite_args
 from paiid.core.db.writer import Writer
 
 _RETRY_S = 0.005
@@ -104,6 +104,9 @@ class _WriteTx:
         except sqlite3.Error as error:
             raise _translate(error) from error
 
+    async def fetch_together(self, reads: Reads) -> list[Sequence[Row]]:
+        return [await self.fetch(stmt, params) for stmt, params in reads]
+
     async def write(self, writes: Writes) -> None:
         for stmt, rows in writes:
             await self.execute_many(stmt, rows)
@@ -149,6 +152,9 @@ class _ReadTx:
     async def fetch_one(self, stmt: Statement, params: Params | None = None) -> Row | None:
         rows = await self.fetch(stmt, params)
         return rows[0] if rows else None
+
+    async def fetch_together(self, reads: Reads) -> list[Sequence[Row]]:
+        return [await self.fetch(stmt, params) for stmt, params in reads]
 
     async def execute(self, stmt: Statement, params: Params | None = None) -> int:
         raise TypeError("this transaction only reads")

@@ -1,9 +1,10 @@
 """SQLAlchemy Core statements compiled once per dialect, to be run straight on the driver."""
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Table, bindparam, insert, or_, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
@@ -11,6 +12,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import Executable
 
+_LIST = msgspec.json.Encoder()
 _SQLITE = sqlite.dialect(paramstyle="qmark")
 _POSTGRES: Any = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
@@ -108,6 +110,28 @@ def postgres_writes(writes: Writes) -> tuple[str, list[list[Any]]]:
     return text, args
 
 
+Reads = Sequence[tuple["Statement", Mapping[str, Any]]]
+"""SELECTs without a lock, each with its parameters."""
+_NUMBERED = re.compile(r"\$(\d+)")
+
+
+def postgres_reads(reads: Reads) -> tuple[str, list[Any]]:
+    """One statement for all of them, and its arguments: a row is the number of its SELECT and itself as JSON."""
+    args = [arg for stmt, params in reads for arg in postgres_args(stmt.postgres(), params)]
+    which = tuple(stmt for stmt, _ in reads)
+    text = _texts.get(which)
+    if text is None:
+        parts: list[str] = []
+        before = 0
+        for at, stmt in enumerate(which):
+            compiled = stmt.postgres()
+            shifted = _NUMBERED.sub(lambda found, by=before: f"${int(found[1]) + by}", compiled.sql)  # type: ignore[misc]
+            parts.append(f"SELECT {at} AS n, to_json(q{at})::text AS r FROM ({shifted}) AS q{at}")  # noqa: S608 - compiled
+            before += len(compiled.names)
+        text = _texts[which] = " UNION ALL ".join(parts)
+    return text, args
+
+
 class Statement:
     """One statement for both databases; `columns` names what an INSERT or UPDATE sets from parameters."""
 
@@ -162,7 +186,7 @@ def update_of_rows(table: Table, keys: Mapping[str, str], columns: Sequence[str]
 def sqlite_args(compiled: _Compiled, params: Mapping[str, Any]) -> list[Any]:
     """Positional arguments; lists travel as JSON for `json_each`. Raises KeyError for a missing parameter."""
     args = postgres_args(compiled, params)
-    return [json.dumps(value) if type(value) is list else value for value in args]
+    return [_LIST.encode(value).decode() if type(value) is list else value for value in args]
 
 
 def postgres_args(compiled: _Compiled, params: Mapping[str, Any]) -> list[Any]:
