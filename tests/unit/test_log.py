@@ -42,7 +42,7 @@ def test_a_librarys_log_goes_through_ours(monkeypatch: pytest.MonkeyPatch) -> No
     kept = (root.handlers[:], root.level)
     try:
         log.configure("INFO")
-        logging.getLogger("some.library").warning("signed in with %s", f"Bearer {TOKEN}")
+        logging.getLogger("some.package").warning("signed in with %s", f"Bearer {TOKEN}")
         structlog.get_logger("paiid").info("hello", password="hunter22")
     finally:
         root.handlers, root.level = kept
