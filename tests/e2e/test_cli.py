@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import stat
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_migrate_makes_the_database_once_and_for_its_owner_alone(data: Path) -> 
 
 def test_a_database_newer_than_the_code_is_refused(data: Path) -> None:
     paiid(data, "migrate")
-    with sqlite3.connect(data / "paiid.db") as connection:
+    with closing(sqlite3.connect(data / "paiid.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     for command in (["serve"], ["serve", "--migrate"], ["migrate"], ["orders", "list"]):
         done = paiid(data, *command, PORT=str(free_port()))
@@ -90,7 +91,7 @@ def test_K09_halt_and_resume_work_without_a_server(data: Path) -> None:
     assert lifted.returncode == 0
     again = paiid(data, "resume", "--scope", "symbol:AAPL", "--reason", "fine")
     assert "nothing to do" in again.stdout
-    with sqlite3.connect(data / "paiid.db") as connection:
+    with closing(sqlite3.connect(data / "paiid.db")) as connection, connection:
         audited = connection.execute("SELECT action, actor_kind FROM audit ORDER BY id").fetchall()
     assert audited == [("halt.arm", "cli"), ("halt.resume_refused", "cli"), ("halt.resume", "cli")]
 

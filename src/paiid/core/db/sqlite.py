@@ -57,16 +57,20 @@ def connect(path: Path, *, read_only: bool = False, waits: bool = False) -> sqli
         path, timeout=0.0, isolation_level=None, check_same_thread=False, cached_statements=512
     )
     connection.row_factory = sqlite3.Row
-    # Several processes may open the file at once while its mode is being set: that alone may wait.
-    connection.execute("PRAGMA busy_timeout=1000")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA cache_size=-16000")
-    if read_only:
-        connection.execute("PRAGMA query_only=ON")
-    if not waits:
-        connection.execute("PRAGMA busy_timeout=0")
+    try:
+        # Several processes may open the file at once while its mode is being set: that alone may wait.
+        connection.execute("PRAGMA busy_timeout=1000")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA cache_size=-16000")
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
+        if not waits:
+            connection.execute("PRAGMA busy_timeout=0")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
