@@ -1,7 +1,14 @@
 """Fixtures of the integration tests."""
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from paiid.core.db import make_database
+from tests.auth_world import Driven, MakeWorld, World
 from tests.conftest import MakeApp
 from tests.fakes import FakeBroker
 from tests.orders_world import QUICK, Trading
@@ -18,3 +25,29 @@ async def trading(make_app: MakeApp, broker: FakeBroker) -> Trading:
     """The whole app over the fake broker, with short deadlines."""
     app = await make_app(broker=broker, timings=QUICK)
     return Trading(app, broker, await app.owner())
+
+
+@pytest.fixture
+async def make_world(db_url: str, tmp_path: Path) -> AsyncIterator[MakeWorld]:
+    """Worlds that share one database: replicas."""
+    async with AsyncExitStack() as stack:
+
+        async def make(*, start: bool = True, data_dir: Path | None = None, **settings: Any) -> World:
+            clock = Driven()
+            db = make_database(db_url, clock)
+            await db.start()
+            stack.push_async_callback(db.stop)
+            world = World(db, clock, data_dir or tmp_path, **settings)
+            stack.push_async_callback(world.auth.stop)
+            if start:
+                await world.auth.start()
+            return world
+
+        yield make
+
+
+@pytest.fixture
+async def world(make_world: MakeWorld) -> World:
+    """One replica, started."""
+    made: World = await make_world()
+    return made
