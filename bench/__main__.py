@@ -1,4 +1,4 @@
-"""`python -m bench [P1 P2 P3 P4] [--seconds N] [--rounds N]`: measure, and say which goals are reached.
+"""`python -m bench [P1 P2 P3 P4 P4A P5 P6] [--seconds N] [--rounds N]`: measure, and say which goals are reached.
 
 Exit code 0 whenever all was measured: a goal missed is a figure, not an error. Ctrl-C ends every process the run
 has started and removes what it has written.
@@ -13,10 +13,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import p1_http, p2_postgres, p3_sqlite, p4_latency
+from bench import fanout, p1_http, p2_postgres, p3_sqlite, p4_alpaca, p4_latency
 from bench.processes import end_all, interrupt
 
-AREAS = {"P1": p1_http.run, "P2": p2_postgres.run, "P3": p3_sqlite.run, "P4": p4_latency.run}
+AREAS = {
+    "P1": p1_http.run,
+    "P2": p2_postgres.run,
+    "P3": p3_sqlite.run,
+    "P4": p4_latency.run,
+    "P4A": p4_alpaca.run,
+    "P5": fanout.p5,
+    "P6": fanout.p6,
+}
 MOST_SECONDS = 60.0
 MOST_ROUNDS = 50
 

@@ -74,7 +74,10 @@ class Process:
         directory: Path,
         environ: Mapping[str, str] | None = None,
         on: set[int] | None = None,
+        program: str = sys.executable,
+        talks: bool = False,
     ) -> None:
+        """`talks`: it is asked by lines on its stdin, and answers by lines on its stdout."""
         self.name = name
         self.log = directory / f"{name}.log"
         passed = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
@@ -83,11 +86,11 @@ class Process:
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C reaches only this process, which ends its children in order.
             self._popen = subprocess.Popen(
-                [sys.executable, *arguments],
+                [program, *arguments],
                 env={**passed, **(environ or {})},
                 cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if talks else log,
                 stderr=log,
                 start_new_session=True,
             )
@@ -107,6 +110,22 @@ class Process:
         """CPU seconds of all its threads so far, user and system."""
         times = self._statistics.cpu_times()
         return times.user + times.system
+
+    def memory(self) -> int:
+        """Bytes of memory that it holds (RSS)."""
+        return int(self._statistics.memory_info().rss)
+
+    def ask(self, word: str) -> str:
+        """Its answer. Raises RuntimeError when it has ended."""
+        asked, told = self._popen.stdin, self._popen.stdout
+        assert asked is not None
+        assert told is not None
+        asked.write(word.encode() + b"\n")
+        asked.flush()
+        line: bytes = told.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} says nothing: {self.output()}")
+        return line.decode()
 
     def wait_listening(self, port: int) -> None:
         """Raises RuntimeError when it ends or does not listen in time."""
@@ -144,6 +163,9 @@ class Process:
             except subprocess.TimeoutExpired:
                 self._popen.kill()
                 self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()
         _living.pop(self._popen.pid, None)
 
 

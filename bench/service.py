@@ -5,6 +5,7 @@ import itertools
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from bench.servers import TEST_KEY
 
 OWNER = {"email": "owner@example.com", "password": "correct horse battery"}
 ORDER: dict[str, Any] = {"symbol": "AAPL", "side": "buy", "qty": 1, "time_in_force": "ioc"}
+BRACKETS: dict[str, dict[str, Any]] = {
+    "buy": {"take_profit": {"limit_price": 420}, "stop_loss": {"stop_price": 120}, "time_in_force": "day"},
+    "sell": {"take_profit": {"limit_price": 120}, "stop_loss": {"stop_price": 420}, "time_in_force": "day"},
+}
+"""What makes the order a bracket, on either side, wherever the simulated AAPL stands."""
 ACCEPTED = b'"accepted":true'
 _RUN = secrets.token_hex(4)
 _keys = itertools.count(1)
@@ -30,6 +36,7 @@ class Service:
         *,
         broker: str = "instant",
         on: set[int] | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.port = free_port()
         data = directory / f"{name}-data"
@@ -47,6 +54,7 @@ class Service:
                 "OWNER_PASSWORD": OWNER["password"],
                 "TESTING": "true",
                 "BENCH_BROKER": broker,
+                **(environ or {}),
             },
             on,
         )
@@ -121,12 +129,15 @@ def post(path: str, body: dict[str, Any], token: str) -> MakeRequest:
     return lambda: request
 
 
-def execute(token: str) -> MakeRequest:
-    """An execute of one order, each time under a fresh key; buys and sells in turn, so that cash and position
-    stay where they are."""
+def execute(token: str, *, bracket: bool = False) -> MakeRequest:
+    """An execute of one order, or of one bracket, each time under a fresh key; buys and sells in turn, so that cash
+    and position stay where they are."""
     path = "/api/trading/execute"
     sides = itertools.cycle(
-        [_post(path, {"orders": [{**ORDER, "side": side}]}, token) for side in ("buy", "sell")]
+        [
+            _post(path, {"orders": [{**ORDER, "side": side, **(BRACKETS[side] if bracket else {})}]}, token)
+            for side in ("buy", "sell")
+        ]
     )
 
     def make() -> bytes:
