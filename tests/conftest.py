@@ -13,14 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import hypothesis
 import pytest
 from fastapi import FastAPI
 
+from paiid.auth import passwords
 from paiid.core.clock import SystemClock
 from paiid.core.db import Database, make_database
 from paiid.core.migrate import migrate
-from tests.servers import PostgresServer, with_database
+from paiid.domain.terms import PLAIN
+from paiid.trading.timings import Timings
+from tests.servers import PostgresServer, ValkeyServer, with_database
 from tests.world import App, make_settings
+
+# No test may assert on speed: an example that takes long on a busy machine is no failure.
+hypothesis.settings.register_profile("paiid", deadline=None)
+hypothesis.settings.load_profile("paiid")
 
 _TEMPLATE = "paiid_template"
 _URL_VARIABLE = "PAIID_TEST_POSTGRES"
@@ -41,7 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
         _server.start()
         given = _server.url
     os.environ[_URL_VARIABLE] = given
-    _on_server(given, f"DROP DATABASE IF EXISTS {_TEMPLATE}", f"CREATE DATABASE {_TEMPLATE}")
+    maintenance = _Maintenance()
+    maintenance.run(given, f"DROP DATABASE IF EXISTS {_TEMPLATE}", f"CREATE DATABASE {_TEMPLATE}")
+    maintenance.close()
     migrate(with_database(given, _TEMPLATE))
 
 
@@ -53,29 +63,44 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _server = None
 
 
-def _on_server(url: str, *commands: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(url)
-        try:
-            for command in commands:
-                await connection.execute(command)
-        finally:
+class _Maintenance:
+    """One connection of this process to the server's maintenance database, on a loop and a thread of its own, for a
+    loop may be running in the caller's. Making one for every test cost more than what was said over it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._connections: dict[str, asyncpg.Connection[Any]] = {}
+        self._thread = threading.Thread(target=self._loop.run_forever, name="maintenance", daemon=True)
+        self._thread.start()
+
+    def run(self, url: str, *commands: str) -> None:
+        """Execute them one after the other. Raises what the server says."""
+        asyncio.run_coroutine_threadsafe(self._run(url, commands), self._loop).result()
+
+    def close(self) -> None:
+        """Say good-bye and end the thread."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _run(self, url: str, commands: tuple[str, ...]) -> None:
+        connection = self._connections.get(url)
+        if connection is None or connection.is_closed():
+            connection = self._connections[url] = await asyncpg.connect(url)
+        for command in commands:
+            await connection.execute(command)
+
+    async def _close(self) -> None:
+        for connection in self._connections.values():
             await connection.close()
 
-    # A thread of its own: a loop may be running in this one.
-    failure: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
+@pytest.fixture(scope="session")
+def _maintenance() -> Iterator[_Maintenance]:
+    one = _Maintenance()
+    yield one
+    one.close()
 
 
 @pytest.fixture(autouse=True)
@@ -91,11 +116,42 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same argon2 at its least cost: nearly every test signs somebody in, and a fifth of all work would be
+    hashing. Servers in processes of their own pay the full price, and so does who asks for `dear_passwords`."""
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 8)
+    monkeypatch.setattr(passwords, "TIME_COST", 1)
+
+
+_PASSWORD_COST = (passwords.MEMORY_KIB, passwords.TIME_COST)
+
+
+@pytest.fixture
+def dear_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashed as in production. Asked for by `usefixtures`, which comes before the app is made."""
+    monkeypatch.setattr(passwords, "MEMORY_KIB", _PASSWORD_COST[0])
+    monkeypatch.setattr(passwords, "TIME_COST", _PASSWORD_COST[1])
+
+
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "paiid.db"
     migrate(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture
+def template(_sqlite_template: Path) -> Path:
+    """A migrated, empty database file."""
+    return _sqlite_template
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    """One loop for all examples of a test."""
+    with asyncio.Runner() as one:
+        yield one
 
 
 @pytest.fixture
@@ -107,13 +163,40 @@ def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url() -> Iterator[str]:
+def postgres_url(_maintenance: _Maintenance) -> Iterator[str]:
     """A migrated, empty PostgreSQL database of this test's own."""
     server = os.environ[_URL_VARIABLE]
     name = f"test_{secrets.token_hex(6)}"
-    _on_server(server, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+    # Copied as files, past the log and the shared buffers: half the work of the default, here and at the drop.
+    _maintenance.run(server, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY FILE_COPY")
     yield with_database(server, name)
-    _on_server(server, f"DROP DATABASE {name} WITH (FORCE)")
+    _maintenance.run(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """A Valkey that lasts for the session; who uses it takes a prefix of the test's own."""
+    given = os.environ.get("TEST_REDIS_URL")
+    if given is not None:
+        yield given
+        return
+    server = ValkeyServer()
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def valkey() -> Iterator[ValkeyServer]:
+    """A Valkey of this test's own, to stop, freeze and flush."""
+    server = ValkeyServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -125,7 +208,7 @@ def db_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def clock() -> SystemClock:
-    """Real time; tests that drive time make a `tests.fakes.FakeClock`."""
+    """Real time; tests that drive time make a `tests.fake_clock.FakeClock`."""
     return SystemClock()
 
 
@@ -151,6 +234,10 @@ async def make_app(db_url: str, tmp_path: Path) -> AsyncIterator[MakeApp]:
             from paiid.app import create_app
 
             chosen = make_settings(db_url, tmp_path, **(settings or {}))
+            # A cash account without costs, unless a test is about margin or costs.
+            parts.setdefault("paper_terms", PLAIN)
+            # As long as a commit may take on a busy machine: what passes the window is not sent.
+            parts.setdefault("timings", Timings(send_window_s=5.0))
             application: FastAPI = create_app(chosen, **parts)
             await stack.enter_async_context(_running(application))
             return await stack.enter_async_context(App(application, chosen))

@@ -1,14 +1,16 @@
 """What the halt tests share: accounts, users, orders as rows, and a claim reduced to what K3 asks of it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from sqlalchemy import bindparam, insert, select, update
 
 from paiid.core.clock import Clock, new_id
-from paiid.core.db import Database, Tx, statement
+from paiid.core.db import Database, DatabaseUnavailable, Tx, statement
 from paiid.core.tables import accounts, audit, grants, halts, orders, sessions, users
-from paiid.domain.halts import Mode
+from paiid.domain.halts import Mode, Scope
 from paiid.domain.identity import ALL_SCOPES, Actor, Credential, Principal, Role
+from paiid.trading.halt_change import Arm, Resume
 from paiid.trading.halt_store import load_active
 
 SECOND_US = 1_000_000
@@ -97,6 +99,7 @@ async def add_account(
         "reconcile_problem": problem,
         "created_at": now,
     }
+    row |= {"margin": 0, "options_level": 3, "open_combos": 0, "reset_at": 0}
     async with db.begin() as tx:
         await tx.execute(_ACCOUNT, row)
         await tx.execute(
@@ -127,6 +130,8 @@ def order_row(
         "broker_filled_qty": 0,
         "open": 1,
         "lookup_count": 0,
+        "order_class": "simple",
+        "extended_hours": 0,
     }
     row |= {"version": 1, "created_at": now_us, "updated_at": now_us}
     if state == "DISPATCHING":
@@ -188,3 +193,36 @@ async def audit_actions(db: Database) -> list[tuple[str, str, str]]:
     """(action, subject, actor) of every audit row, oldest first."""
     async with db.read() as tx:
         return [(row["action"], row["subject"], row["actor_id"]) for row in await tx.fetch(_AUDIT)]
+
+
+def arm(scope: str, mode: Mode = Mode.HALTED, who: Principal | None = None, reason: str = "test") -> Arm:
+    """A wish to arm a scope; by the host unless somebody is named."""
+    return Arm(Scope.parse(scope), mode, reason, HOST if who is None else by(who), who)
+
+
+def resume(scope: str, epoch: int, who: Principal | None = None, mode: Mode = Mode.ACTIVE) -> Resume:
+    """A wish to resume one."""
+    return Resume(Scope.parse(scope), mode, "all clear", epoch, HOST if who is None else by(who), who)
+
+
+class Switched:
+    """A database that can be taken away; everything else is the real one."""
+
+    def __init__(self, real: Database) -> None:
+        self._real = real
+        self.down = False
+        self.dialect = real.dialect
+
+    @asynccontextmanager
+    async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
+        if self.down:
+            raise DatabaseUnavailable("taken away")
+        async with self._real.begin(urgent=urgent) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Tx]:
+        if self.down:
+            raise DatabaseUnavailable("taken away")
+        async with self._real.read() as tx:
+            yield tx

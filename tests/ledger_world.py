@@ -8,16 +8,14 @@ from typing import Any
 
 from sqlalchemy import bindparam, insert, select
 
-from paiid.brokers import BrokerExecution, BrokerOrderView, BrokerUpdate
+from paiid.brokers import BrokerActivity, BrokerExecution, BrokerOrderView, BrokerUpdate
 from paiid.core.clock import SystemClock
 from paiid.core.db import Database, statement
 from paiid.core.failpoints import no_probe
-from paiid.core.leases import Leases
 from paiid.core.tables import accounts, broker_cursors, events, executions, orders, positions
-from paiid.domain.orders import OrderStatus
+from paiid.domain.orders import OrderStatus, Side
 from paiid.trading.book import Book
-from paiid.trading.reconcile import Reconciler
-from paiid.trading.updates import UpdateReader
+from paiid.trading.merging import Merger
 from tests.fakes import FakeBroker
 from tests.halt_world import order_row
 
@@ -188,14 +186,14 @@ class Merging:
     clock: SystemClock
     broker: FakeBroker = field(default_factory=lambda: FakeBroker("fake"))
     alarms: list[tuple[str, str, str]] = field(default_factory=list)
+    reading: type[Merger] = Merger
 
     def __post_init__(self) -> None:
-        self.reader = UpdateReader(
+        self.reader = self.reading(
             self.db,
             self.clock,
             self.broker,
-            Leases(self.db, "test"),
-            Reconciler(self.db, self.clock, self.broker, 1.0),
+            f"updates:{self.broker.name}",
             no_probe,
             self._published,
         )
@@ -209,7 +207,7 @@ class Merging:
             now = await tx.now_us()
             await tx.execute_many(
                 _ACCOUNTS,
-                [_account(name, int(state != "external" and state != "REJECTED"), now) for name in names],
+                [account_row(name, int(state != "external" and state != "REJECTED"), now) for name in names],
             )
             if state == "external":
                 return
@@ -267,10 +265,12 @@ class Merging:
         ]
 
 
-def _account(name: str, open_orders: int, now_us: int) -> dict[str, Any]:
+def account_row(name: str, open_orders: int, now_us: int) -> dict[str, Any]:
+    """An account without cash, as a row."""
     row: dict[str, Any] = {"id": name, "broker": "fake", "mode": "paper", "number": name}
     row |= {"owner_user_id": "u", "name": name, "status": "active", "cash": 0, "starting_cash": 0}
     row |= {"open_orders": open_orders, "event_seq": 0, "event_epoch": 1, "version": 0}
+    row |= {"margin": 0, "options_level": 3, "open_combos": 0, "reset_at": 0}
     return row | {"reconciled_at": None, "reconcile_problem": None, "created_at": now_us}
 
 
@@ -301,3 +301,54 @@ def _plain(row: Any, everything: bool) -> dict[str, Any]:
             value = Decimal(value) / _SCALES[name]
         plain[name] = value
     return plain
+
+
+def printed(account: str, at: int, side: Side, qty: str, price: str, symbol: str = "AAPL") -> BrokerUpdate:
+    """An order that is filled whole, by one print."""
+    view = BrokerOrderView(
+        account_number=account,
+        broker_order_id=f"b-{at}",
+        client_order_id=None,
+        symbol=symbol,
+        side=side,
+        qty=Decimal(qty),
+        type="market",
+        time_in_force="day",
+        limit_price=None,
+        stop_price=None,
+        status=OrderStatus.FILLED,
+        filled_qty=Decimal(qty),
+        filled_avg_price=Decimal(price),
+        submitted_at_us=START_US,
+        updated_at_us=START_US + at,
+    )
+    execution = BrokerExecution(
+        account,
+        f"print-{at}",
+        f"b-{at}",
+        symbol,
+        side,
+        Decimal(qty),
+        Decimal(price),
+        Decimal(0),
+        START_US + at,
+    )
+    return BrokerUpdate(at, view, execution)
+
+
+def happened(
+    account: str, at: int, kind: Any, qty: str, price: str, cash: str, symbol: str = "AAPL"
+) -> BrokerUpdate:
+    """An activity."""
+    activity = BrokerActivity(
+        account,
+        f"{kind}-{at}",
+        kind,
+        symbol,
+        Decimal(qty),
+        Decimal(price),
+        Decimal(cash),
+        START_US + at,
+        kind,
+    )
+    return BrokerUpdate(at, None, None, activity)

@@ -16,7 +16,7 @@ from paiid.cli.serve import server_config
 from paiid.core.accounting import Accounting
 from paiid.core.limits import RateLimiter
 from paiid.domain.errors import Problem
-from tests.fakes import FakeClock
+from tests.fake_clock import FakeClock
 from tests.world import OWNER_EMAIL, PASSWORD, App, Client, fresh_key
 
 Outcome = str
@@ -71,6 +71,17 @@ def _request(name: str, ask: Callable[[Client, int], Awaitable[httpx2.Response]]
 
     async def found(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
         return outcome(await ask(probed.owner, limit)), outcome(await ask(probed.owner, limit + step))
+
+    probe(name)(found)
+
+
+def _repeated(name: str, ask: Callable[[Client, int], Awaitable[httpx2.Response]]) -> None:
+    """A row where the call after so many others tells."""
+
+    async def found(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
+        answers = [outcome(await ask(probed.owner, n)) for n in range(limit + 1)]
+        assert len(set(answers[:limit])) == 1, "until then they are all the same"
+        return answers[limit - 1], answers[limit]
 
     probe(name)(found)
 
@@ -141,6 +152,25 @@ def _limit_order(price: str) -> Callable[[Client], Awaitable[httpx2.Response]]:
     )
 
 
+def _spread(legs: int, ratio: int = 1) -> Callable[[Client], Awaitable[httpx2.Response]]:
+    """A spread of so many calls, the first of them so many times."""
+
+    async def ask(client: Client) -> httpx2.Response:
+        names = [f"AAPL271217C00{100 + number}000" for number in range(legs)]
+        told = [{"symbol": name, "side": "buy_to_open", "ratio_qty": 1} for name in names]
+        told[0]["ratio_qty"] = ratio
+        return await client.execute({"qty": 1, "legs": told}, dryRun=True)
+
+    return ask
+
+
+def _amount(dollars: int) -> Callable[[Client], Awaitable[httpx2.Response]]:
+    async def ask(client: Client) -> httpx2.Response:
+        return await client.execute({"symbol": "AAPL", "side": "buy", "notional": dollars}, dryRun=True)
+
+    return ask
+
+
 def _smallest(decimals: int) -> str:
     return "0." + "0" * (decimals - 1) + "1"
 
@@ -157,6 +187,11 @@ _request("key-least", lambda c, n: c.execute(ORDER, key="k" * n), -1)
 _request("key-query", lambda c, n: c.get("/api/trading/intents?key=" + "k" * n))
 _request("batch", lambda c, n: c.execute(*[ORDER] * n, dryRun=True))
 _request("batch-least", lambda c, n: c.execute(*[ORDER] * n, dryRun=True), -1)
+_request("legs", lambda c, n: _spread(n)(c))
+_request("legs-least", lambda c, n: _spread(n)(c), -1)
+_request("ratio", lambda c, n: _spread(2, n)(c))
+_request("notional-least", lambda c, n: _amount(n)(c), -1)
+_request("trail", lambda c, n: _order(type="trailing_stop", trail_percent=n)(c))
 _request("symbol", lambda c, n: _order(symbol="A" * n)(c))
 _request("symbol-query", lambda c, n: c.get("/api/trading/orders?symbol=" + "A" * n))
 _request("quantity", lambda c, n: _order(qty=n)(c))
@@ -168,6 +203,42 @@ _request("close-quantity", lambda c, n: c.delete(f"/api/positions/AAPL?qty={n}")
 _request("reason", lambda c, n: _kill(reason="r" * n, scope="symbol:MSFT")(c))
 _request("scope", lambda c, n: _kill(scope="account:" + "a" * (n - 8))(c))
 _request("epoch", lambda c, n: c.get(f"/api/admin/kill?epoch={n}"))
+
+
+# -- order templates, resets --------------------------------------------------------------------------
+
+
+def _template(**changes: Any) -> dict[str, Any]:
+    kept = {"name": fresh_key(), "symbol": "AAPL", "side": "buy", "order_type": "limit", "limit_price": 100}
+    return {**kept, **changes}
+
+
+async def _keep(client: Client, **changes: Any) -> httpx2.Response:
+    return await client.post("/api/order-templates", json=_template(**changes))
+
+
+async def _change_if(client: Client, version: str) -> httpx2.Response:
+    made = (await _keep(client)).json()["id"]
+    path = f"/api/order-templates/{made}"
+    return await client.request("PUT", path, json=_template(), headers={"if-match": version})
+
+
+async def _reset(client: Client, **terms: Any) -> httpx2.Response:
+    account = (await client.get("/api/accounts")).json()[0]["id"]
+    return await client.post(f"/api/accounts/{account}/reset", json=terms)
+
+
+_repeated("templates", lambda c, n: _keep(c))
+_request("template-name", lambda c, n: _keep(c, name="n" * n))
+_request("template-description", lambda c, n: _keep(c, description="d" * n))
+_request("template-symbol", lambda c, n: _keep(c, symbol="A" * n))
+_request("template-quantity", lambda c, n: _keep(c, quantity=n))
+_request("template-price", lambda c, n: _keep(c, limit_price=n))
+_request("if-match", lambda c, n: _change_if(c, "1" * n))
+_request("reset-cash", lambda c, n: _reset(c, cash=n))
+_request("reset-cash-least", lambda c, n: _reset(c, cash=n), -1)
+_request("reset-level", lambda c, n: _reset(c, options_level=n))
+_request("reset-improvement", lambda c, n: _reset(c, price_improvement_pct=n))
 
 
 # -- market data --------------------------------------------------------------------------------------
@@ -195,6 +266,13 @@ _request(
         else c.get(f"/api/market/calendar?start=2200-01-01&end={n - 1}-01-02")
     ),
 )
+_request("bars", lambda c, n: c.get(f"/api/market/bars/AAPL?limit={n}"))
+_request("bars-least", lambda c, n: c.get(f"/api/market/bars/AAPL?limit={n}"), -1)
+_request("bars-year", lambda c, n: c.get(f"/api/market/bars/AAPL?end={n}-01-01"))
+_request("bars-instant", lambda c, n: c.get("/api/market/bars/AAPL?start=2026-01-01" + "0" * (n - 10)))
+_request("bars-symbol", lambda c, n: c.get("/api/market/bars/" + "A" * n))
+_request("search-text", lambda c, n: c.get("/api/market/search?q=" + "a" * n))
+_request("search-found", lambda c, n: c.get(f"/api/market/search?q=a&limit={n}"))
 
 
 # -- signing in, users, settings ----------------------------------------------------------------------
@@ -222,17 +300,6 @@ def _setting(**choice: Any) -> Callable[[Client], Awaitable[httpx2.Response]]:
 
 async def _token(client: Client, **changes: Any) -> httpx2.Response:
     return await client.post("/auth/tokens", json={"name": "bot", "scopes": ["read"], **changes})
-
-
-def _repeated(name: str, ask: Callable[[Client, int], Awaitable[httpx2.Response]]) -> None:
-    """A row where the call after so many others tells."""
-
-    async def found(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
-        answers = [outcome(await ask(probed.owner, n)) for n in range(limit + 1)]
-        assert len(set(answers[:limit])) == 1, "until then they are all the same"
-        return answers[limit - 1], answers[limit]
-
-    probe(name)(found)
 
 
 def _throttled(name: str, take: Callable[[Throttle, int], Awaitable[object]]) -> None:

@@ -18,8 +18,10 @@ from paiid.core.db.api import BatchFn, I, R, Tx
 from paiid.core.db.writer import Writer
 from paiid.core.leases import Leases
 from paiid.core.tables import paper_accounts, paper_orders
+from paiid.domain.instruments import multiplier_of
 from paiid.domain.orders import TERMINAL_STATUSES, OrderType, Side, TimeInForce
 from paiid.domain.quotes import Quote
+from paiid.domain.terms import PLAIN, AccountTerms
 from tests.paper_world import Market
 
 PATIENCE_S = 20.0
@@ -121,11 +123,16 @@ class GatedDatabase:
 class Venue:
     """One process's paper broker with a database connection of its own."""
 
-    def __init__(self, url: str, market: Market, holder: str, clock: SystemClock) -> None:
+    def __init__(
+        self, url: str, market: Market, holder: str, clock: SystemClock, terms: AccountTerms
+    ) -> None:
         self.db = GatedDatabase(make_database(url, clock))
         self.leases = Leases(self.db, holder)
         self.mark_of = market.mark_of
-        self.broker = PaperBroker(self.db, clock, market.quote_of, market.hours, self.leases)
+        self.broker = PaperBroker(
+            self.db, clock, market.quote_of, market.hours, self.leases, terms=terms,
+            close_of=market.close_of, actions_of=market.actions_of,
+        )  # fmt: skip
 
     async def start(self) -> None:
         """As a process starts."""
@@ -149,8 +156,9 @@ class Venue:
 class Street:
     """A market, and venues over one database."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, terms: AccountTerms = PLAIN) -> None:
         self.url = url
+        self.terms = terms
         self.clock = SystemClock()
         self.market = Market(clock=self.clock)
         self._stack = AsyncExitStack()
@@ -171,7 +179,7 @@ class Street:
 
     async def venue(self, holder: str = "one", *, runs: bool = True, matching: bool = True) -> Venue:
         """A venue; by default it runs, and is the one that matches."""
-        made = Venue(self.url, self.market, holder, self.clock)
+        made = Venue(self.url, self.market, holder, self.clock, self.terms)
         self._stack.push_async_callback(made.stop)
         if not runs:
             await made.db.start()
@@ -226,11 +234,13 @@ async def audit(venue: Venue, accounts: Sequence[str]) -> None:
         held: dict[str, Decimal] = {}
         for one in prints:
             sign = 1 if one.side == "buy" else -1
-            cash -= sign * one.qty * one.price
+            cash -= sign * one.qty * one.price * multiplier_of(one.symbol) + one.fee
             held[one.symbol] = held.get(one.symbol, Decimal(0)) + sign * one.qty
         assert book.cash == cash, "cash"
         assert {s: h.qty for s, h in book.holdings.items() if h.qty} == {s: q for s, q in held.items() if q}
         mine = [one for one in orders if one.account_number == account]
+        for order in mine:
+            assert order.fees == sum(one.fee for one in prints if one.broker_order_id == order.id), "fees"
         for order in mine:
             of_it = [one for one in prints if one.broker_order_id == order.id]
             assert order.working.filled_qty == sum(one.qty for one in of_it) <= order.working.qty, "quantity"
@@ -248,6 +258,8 @@ async def audit(venue: Venue, accounts: Sequence[str]) -> None:
                 ("buy", holding.open_buy_qty, holding.open_buy_value),
                 ("sell", holding.open_sell_qty, holding.open_sell_value),
             ):
-                these = [o for o in working if (o.working.symbol, o.working.side) == (symbol, side)]
+                these = [
+                    o for o in working if (o.working.symbol, o.working.side) == (symbol, side) and o.counts
+                ]
                 assert qty == sum(o.working.left for o in these), "reserved shares"
                 assert value == sum(o.working.left * o.reserve_price for o in these), "reserved dollars"

@@ -1,126 +1,30 @@
-"""Random days at the paper venue, and a referee who adds everything up again by himself."""
+"""Plays days at the paper venue, with a referee who adds everything up again by himself."""
 
 from collections import defaultdict
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from decimal import ROUND_FLOOR, Decimal
-from typing import Any, Literal
-
-from hypothesis import strategies as st
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from typing import Any
 
 from paiid.brokers import BrokerOrder, BrokerRejected, OutcomeUnknown
 from paiid.domain.money import ZERO
 from paiid.domain.orders import TERMINAL_STATUSES, OrderStatus
+from tests.paper_days import (
+    ACCOUNTS,
+    DAY_US,
+    EVENING_US,
+    SYMBOLS,
+    Action,
+    Ask,
+    Cancel,
+    Doors,
+    Show,
+    Wait,
+)
 from tests.paper_world import START_US, Market, Print, PureOrder, PureVenue, World, holding_of
 
-ACCOUNTS = ("me", "bob")
-SYMBOLS = ("AAPL", "MSFT")
-DAY_US = 60_000_000
-"""A short day, so that a sequence of a few dozen steps sees several of them."""
 CENT = Decimal("0.01")
-
-
-@dataclass(frozen=True)
-class Show:
-    """A new quote: bid and spread in cents, sizes in tenths of a share, so that some are not whole."""
-
-    symbol: str
-    bid: int
-    spread: int
-    bid_size: int
-    ask_size: int
-    condition: Literal["good", "stale", "no ask", "older"]
-
-
-@dataclass(frozen=True)
-class Ask:
-    """An order; `cents` is its limit or stop price."""
-
-    account: str
-    symbol: str
-    side: Literal["buy", "sell"]
-    qty: int
-    type: Literal["market", "limit", "stop"]
-    tif: Literal["day", "gtc", "ioc", "fok"]
-    cents: int
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """Of the n-th order from the end."""
-
-    back: int
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Time passes, perhaps over the end of a day."""
-
-    ms: int
-
-
-@dataclass(frozen=True)
-class Doors:
-    """The market opens or closes."""
-
-    open: bool
-
-
-Action = Show | Ask | Cancel | Wait | Doors
-
-_cents = st.one_of(st.integers(9_700, 10_300), st.integers(5_000, 20_000))
-_sizes = st.one_of(st.integers(0, 500), st.integers(0, 30_000))
-shows = st.builds(
-    Show,
-    st.sampled_from(SYMBOLS),
-    _cents,
-    st.one_of(st.integers(0, 20), st.just(-5)),
-    _sizes,
-    _sizes,
-    st.sampled_from(["good"] * 9 + ["stale", "no ask", "older"]),
-)
-asks = st.builds(
-    Ask,
-    st.sampled_from(ACCOUNTS),
-    st.sampled_from(SYMBOLS),
-    st.sampled_from(["buy", "sell"]),
-    st.one_of(st.integers(1, 60), st.integers(200, 1_100)),
-    st.sampled_from(["market", "limit", "stop"]),
-    st.sampled_from(["day", "gtc", "ioc", "fok"]),
-    _cents,
-)
-waits = st.builds(Wait, st.sampled_from([1, 19, 20, 21, 300, 1_000, 1_020, 59_000]))
-
-
-@st.composite
-def _squeezes(draw: st.DrawFn) -> list[Action]:
-    """All the money in one order, and the price runs away before it is live."""
-    symbol, account = draw(st.sampled_from(SYMBOLS)), draw(st.sampled_from(ACCOUNTS))
-    side: Literal["buy", "sell"] = draw(st.sampled_from(["buy", "sell"]))
-    level = draw(st.integers(9_900, 10_100))
-    tif = draw(st.sampled_from(["day", "gtc", "ioc", "fok"]))
-    size = draw(st.sampled_from([500, 5_000, 20_000]))
-    return [
-        Show(symbol, level, 0, 20_000, 20_000, "good"),
-        Ask(account, symbol, side, draw(st.integers(850, 1_010)), "market", tif, 0),
-        Show(symbol, level + draw(st.integers(-200, 4_000)), 2, size, size, "good"),
-        Wait(20),
-    ]
-
-
-_single = st.one_of(
-    shows,
-    asks,
-    shows,
-    asks,
-    waits,
-    st.builds(Cancel, st.integers(1, 4)),
-    st.builds(Doors, st.sampled_from([True, True, False])),
-)
-_phrases = st.one_of(_single.map(lambda one: [one]), _single.map(lambda one: [one]), _squeezes())
-days = st.lists(_phrases, min_size=12, max_size=40).map(
-    lambda phrases: [one for phrase in phrases for one in phrase]
-)
+MILLIONTH = Decimal("0.000001")
 
 
 @dataclass
@@ -134,6 +38,7 @@ class Day:
 
     def __post_init__(self) -> None:
         self.world.market.hours.roll_us = START_US + DAY_US
+        self.world.market.hours.extended_roll_us = START_US + DAY_US + EVENING_US
 
     async def open(self) -> None:
         """The first quotes."""
@@ -152,8 +57,9 @@ class Day:
                     while market.clock.us >= market.hours.roll_us:
                         # The venue may well have been asleep at the roll: it hears of it only now.
                         market.hours.roll_us += DAY_US
+                        market.hours.extended_roll_us += DAY_US
                 case Doors():
-                    market.hours.open = action.open
+                    market.hours.open, market.hours.extended = action.open, action.extended
                 case Ask():
                     await self._submit(action)
                 case Cancel():
@@ -169,18 +75,28 @@ class Day:
     async def _submit(self, ask: Ask) -> None:
         self._count += 1
         name = f"o{self._count}"
-        price = ask.cents * CENT
+        price, more, amount = ask.cents * CENT, ask.more * CENT, Decimal(ask.qty)
+        trails, stops = ask.type == "trailing_stop", ask.type in ("stop", "stop_limit")
+        in_dollars = ask.size == "dollars"
         await self.world.submit(
             BrokerOrder(
                 account_number=ask.account,
                 client_order_id=name,
                 symbol=ask.symbol,
                 side=ask.side,
-                qty=Decimal(ask.qty),
+                qty=None if in_dollars else amount / 1000 if ask.size == "parts" else amount,
                 type=ask.type,
                 time_in_force=ask.tif,
-                limit_price=price if ask.type == "limit" else None,
-                stop_price=price if ask.type == "stop" else None,
+                limit_price=price
+                if ask.type == "limit"
+                else price + more
+                if ask.type == "stop_limit"
+                else None,
+                stop_price=price if stops else None,
+                notional=amount * 10 if in_dollars else None,
+                trail_price=more if trails and ask.more % 2 else None,
+                trail_percent=more if trails and not ask.more % 2 else None,
+                extended_hours=ask.extended and ask.type == "limit",
             )
         )
         self.placed.append((ask.account, name))
@@ -208,6 +124,7 @@ class Referee:
         self._judged = 0
         self._taken: dict[tuple[str, int, str], Decimal] = defaultdict(Decimal)
         self._over: dict[str, tuple[OrderStatus, Decimal]] = {}
+        self._stops: dict[str, Decimal] = {}
 
     async def judge(self) -> None:
         """After every look. Raises AssertionError."""
@@ -223,14 +140,17 @@ class Referee:
         quote, working = one.quote, one.order.working
         hours = self._venue.market.hours
         assert one.qty > 0
-        assert one.qty == one.qty.to_integral_value(), "whole shares"
-        assert hours.open, "a fill while the market was closed"
+        parts = working.notional is not None or working.qty % 1 != 0
+        assert parts or one.qty % 1 == 0, "whole shares"
+        if parts and working.side == "sell":
+            assert one.held_before >= one.qty, "a fraction sold short"
+        assert hours.open or (working.extended_hours and hours.extended), "a fill while the market was closed"
         assert not quote.stale
         assert 0 < quote.bid <= quote.ask
         assert one.at_us >= working.live_at_us, "a fill before the order was live"
         assert working.expires_at_us is None or one.at_us < working.expires_at_us, "a fill after the day"
         side, shown = (quote.ask, quote.ask_size) if working.side == "buy" else (quote.bid, quote.bid_size)
-        assert one.price == side, "not at the far side of the spread"
+        assert one.price == self._far_side(one, side, shown), "not at the far side of the spread"
         if working.limit_price is not None:
             assert (
                 one.price <= working.limit_price
@@ -241,13 +161,43 @@ class Referee:
         self._taken[key] += one.qty
         assert self._taken[key] <= shown.to_integral_value(ROUND_FLOOR), "more than the quote showed"
 
+    def _far_side(self, one: Print, price: Decimal, shown: Decimal) -> Decimal:
+        """The price of the quote, and a tick more for each whole size of it that the order had before."""
+        if not self._venue.terms.impact:
+            return price
+        limit = one.order.working.limit_price
+        ticks = min(50, int(one.taken_before / shown.to_integral_value(ROUND_FLOOR)))
+        if one.order.working.side == "buy":
+            return min(price + ticks * CENT, limit or 10**9)
+        return max(price - ticks * CENT, limit or ZERO)
+
+    def _judge_stop(self, order: PureOrder) -> None:
+        stop, name = order.working.stop_price, f"{order.account}:{order.name}"
+        if order.working.type == "trailing_stop" and stop is not None:
+            before = self._stops.setdefault(name, stop)
+            assert stop >= before if order.working.side == "sell" else stop <= before, "a trail went back"
+            self._stops[name] = stop
+
+    def _fees(self, order: PureOrder) -> Decimal:
+        if not self._venue.terms.fees or order.working.side == "buy" or not order.working.filled_qty:
+            return ZERO
+        by_share = min(Decimal("9.79"), order.working.filled_qty * Decimal("0.000195"))
+        return (order.value * Decimal("0.0000206") + by_share).quantize(CENT, ROUND_CEILING)
+
     def _judge_order(self, order: PureOrder) -> None:
         prints = [one for one in self._venue.prints if one.order is order]
         filled = sum((one.qty for one in prints), ZERO)
         working = order.working
         assert working.filled_qty == filled <= working.qty, "quantity lost or made up"
-        assert order.value == sum((one.qty * one.price for one in prints), ZERO)
-        assert (order.status == OrderStatus.FILLED) == (filled == working.qty)
+        assert order.value == sum((_money(one.qty * one.price) for one in prints), ZERO)
+        if working.notional is None:
+            assert (order.status == OrderStatus.FILLED) == (filled == working.qty)
+        else:
+            assert order.value <= working.notional, "more dollars than were asked for"
+            if order.status == OrderStatus.FILLED:
+                assert working.notional - order.value < prints[-1].price * Decimal("1e-9") + MILLIONTH
+        assert order.fees == sum((one.fee for one in prints), ZERO) == self._fees(order), "fees"
+        self._judge_stop(order)
         assert order.status != OrderStatus.NEW or filled == 0
         if working.time_in_force == "fok":
             assert filled in (ZERO, working.qty), "a fok order filled in part"
@@ -268,7 +218,11 @@ class Referee:
         book = await self._venue.account(account)
         mine = [one for one in self._venue.prints if one.order.account == account]
         flow = sum(
-            (one.qty * one.price * (-1 if one.order.working.side == "buy" else 1) for one in mine), ZERO
+            (
+                _money(one.qty * one.price) * (-1 if one.order.working.side == "buy" else 1) - one.fee
+                for one in mine
+            ),
+            ZERO,
         )
         assert book.cash == Decimal(100_000) + flow, "cash does not add up"
         held: dict[str, Decimal] = defaultdict(Decimal)
@@ -292,56 +246,76 @@ class Referee:
                     one for one in working_orders if (one.working.symbol, one.working.side) == (symbol, side)
                 ]
                 assert qty == sum((one.working.left for one in open_ones), ZERO), "reservations: shares"
-                assert value == sum((one.working.left * one.reserve for one in open_ones), ZERO), (
+                assert value == sum((_money(one.working.left * one.reserve) for one in open_ones), ZERO), (
                     "reservations: dollars"
                 )
 
 
+def _money(value: Decimal) -> Decimal:
+    return value.quantize(MILLIONTH, ROUND_HALF_EVEN)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the margin of an account depends on: cash, shares held, and (symbol, side, shares left, reserve price)."""
+
+    cash: Decimal
+    held: dict[str, Decimal]
+    open_ones: list[tuple[str, str, Decimal, Decimal]]
+
+
 class JudgedVenue(PureVenue):
-    """Measures buying power around every fill, by a formula of its own."""
+    """Measures free margin around every fill, by a formula of its own."""
 
     async def _look(self, order: PureOrder) -> None:
-        before, count = self._power(order), len(self.prints)
+        before, count = self._state(order.account), len(self.prints)
         await super()._look(order)
-        if len(self.prints) == count or before is None:
+        if len(self.prints) == count:
             return
         made = self.prints[-1]
         signed = made.qty if order.working.side == "buy" else -made.qty
         only_closes = made.held_before * signed < 0 and abs(signed) <= abs(made.held_before)
-        after = self._power(order)
-        assert after is not None
-        assert only_closes or after >= min(ZERO, before), f"a fill took buying power from {before} to {after}"
+        if only_closes:
+            return
+        marks = (order.working.symbol, made.price)
+        was, is_now = self._free(before, *marks), self._free(self._state(order.account), *marks)
+        assert was is not None, "an opening fill in an account without a value"
+        assert is_now is not None
+        assert is_now >= min(ZERO, was), f"a fill took free margin from {was} to {is_now}"
 
-    def _power(self, about: PureOrder) -> Decimal | None:
-        """Buying power of the order's account with its symbol at the price it would trade at; None where a
-        short has no mark."""
-        book = self.accounts.get(about.account)
-        if book is None:
-            return None
-        power = book.cash
+    def _state(self, account: str) -> State:
+        book = self.accounts[account]
+        open_ones = [
+            (one.working.symbol, one.working.side, one.working.left, one.reserve)
+            for one in self.orders
+            if one.account == account and one.status not in TERMINAL_STATUSES
+        ]
+        return State(book.cash, {symbol: holding_of(book, symbol).qty for symbol in SYMBOLS}, open_ones)
+
+    def _free(self, state: State, about: str, price: Decimal) -> Decimal | None:
+        """Free margin with one symbol at this price; None where a short has no mark."""
+        marks = {}
         for symbol in SYMBOLS:
             quote = self.market.quotes[symbol]
-            mark = quote.ask
-            if symbol == about.working.symbol and about.working.side == "sell":
-                mark = quote.bid
-            held = holding_of(book, symbol).qty
-            if held < 0:
-                if mark <= 0:
-                    return None
-                power -= -held * mark * 3 / 2
+            marks[symbol] = quote.ask if state.held[symbol] < 0 else quote.bid
+        marks[about] = price
+        if any(state.held[symbol] < 0 and marks[symbol] <= 0 for symbol in SYMBOLS):
+            return None
+        worth = {symbol: state.held[symbol] * marks[symbol] for symbol in SYMBOLS}
+        lends = self.terms.margin and state.cash + sum(worth.values()) >= 2000
+        half = Decimal("0.5")
+        free = state.cash
+        for symbol in SYMBOLS:
+            held = state.held[symbol]
+            free += worth[symbol] * 3 / 2 if held < 0 else worth[symbol] * half if lends else ZERO
             for side, cover in (("buy", max(ZERO, -held)), ("sell", max(ZERO, held))):
-                mine = [
-                    one
-                    for one in self.orders
-                    if (one.account, one.working.symbol, one.working.side) == (about.account, symbol, side)
-                    and one.status not in TERMINAL_STATUSES
-                ]
-                total = sum((one.working.left for one in mine), ZERO)
-                value = sum((one.working.left * one.reserve for one in mine), ZERO)
+                mine = [one for one in state.open_ones if one[:2] == (symbol, side)]
+                total = sum((left for *_, left, _ in mine), ZERO)
+                value = sum((_money(left * reserve) for *_, left, reserve in mine), ZERO)
                 opens = max(ZERO, total - cover)
                 if opens:
-                    power -= value * opens / total * (1 if side == "buy" else Decimal("0.5"))
-        return power
+                    free -= value * opens / total * (half if side == "sell" or lends else 1)
+        return free
 
 
 async def play_judged(actions: list[Action], venue: PureVenue) -> Day:

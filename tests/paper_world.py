@@ -1,44 +1,44 @@
 """The paper venue with time and market in a test's hand: once over the pure rules, once over the real books."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Protocol
 
 from paiid.brokers import BrokerOrder, BrokerRejected, OutcomeUnknown
+from paiid.brokers.paper.accounts import load_account
 from paiid.brokers.paper.book import OpenBook
-from paiid.brokers.paper.desk import Desk
+from paiid.brokers.paper.desk import Desk, may_wash, request_of
 from paiid.brokers.paper.fills import FillEngine, Round
 from paiid.brokers.paper.records import PaperOrder
 from paiid.brokers.paper.store import (
     find_order,
-    load_account,
     load_open_book,
     lock_accounts,
 )
-from paiid.core.db import BatchFn, Database, Tx
-from paiid.core.db.api import I, R
-from paiid.core.db.writer import Writer
+from paiid.core.db import Database
 from paiid.core.leases import Held, Leases
-from paiid.domain.money import ZERO, round_money
-from paiid.domain.orders import TERMINAL_STATUSES, OrderStatus
+from paiid.domain.calendar import Session, eastern_date, session_of
+from paiid.domain.corporate import CorporateAction
+from paiid.domain.money import ZERO
+from paiid.domain.orders import TERMINAL_STATUSES, OrderStatus, Side
 from paiid.domain.paper import (
-    STARTING_CASH,
     PaperRefused,
     Step,
     Taken,
     Working,
     after_quote,
-    check_market,
-    check_order,
+    applied,
     decide,
-    reserve_price,
-    short_mark,
+    moment_of,
     take,
 )
-from paiid.domain.paper_account import EMPTY, Holding, PaperAccount
+from paiid.domain.paper_account import Holding, PaperAccount
+from paiid.domain.paper_checks import capabilities_of, check_order, check_wash, prepare
 from paiid.domain.quotes import Quote
+from paiid.domain.terms import PLAIN, AccountTerms
+from tests.hand_time import HandTime
 
 START_US = 1_800_000_000_000_000
 FAR_US = START_US + 10**12
@@ -67,17 +67,48 @@ class HandClock:
 
 
 class HandHours:
-    """Market hours that a test opens, closes and rolls."""
+    """Market hours that a test opens, closes and rolls, by hand or (`session_us`) by the clock.
+
+    `extended` says whether extended hours are on while the market is closed.
+    """
 
     def __init__(self) -> None:
+        self.never_closes = False
         self.open = True
+        self.extended = False
         self.roll_us = FAR_US
+        self.extended_roll_us = FAR_US
+        self.session_us: tuple[int, int] | None = None
 
     def is_open(self, at_us: int) -> bool:
+        if self.session_us is not None:
+            return self.session_us[0] <= at_us < self.session_us[1]
         return self.open
+
+    def is_extended(self, at_us: int) -> bool:
+        return self.is_open(at_us) or self.extended
 
     def next_roll_us(self, at_us: int) -> int:
         return self.roll_us if at_us < self.roll_us else self.roll_us + 86_400_000_000
+
+    def previous_roll_us(self, at_us: int) -> int:
+        return self.roll_us if at_us >= self.roll_us else self.roll_us - 86_400_000_000
+
+    def trading_day(self, at_us: int) -> date:
+        return eastern_date(self.next_roll_us(at_us))
+
+    def extended_end_us(self, at_us: int) -> int:
+        return (
+            self.extended_roll_us if at_us < self.extended_roll_us else self.extended_roll_us + 86_400_000_000
+        )
+
+    def coming_session(self, at_us: int) -> Session:
+        opens, closes = self.session_us or (START_US, self.roll_us)
+        return Session(eastern_date(START_US), opens, closes, early=False, certain=True)
+
+    def sessions(self, first: date, last: date) -> list[Session]:
+        days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+        return [session for day in days if (session := session_of(day)) is not None]
 
 
 @dataclass
@@ -88,6 +119,9 @@ class Market:
     hours: HandHours = field(default_factory=HandHours)
     quotes: dict[str, Quote] = field(default_factory=dict)
     count: int = 0
+    closes: dict[str, Decimal] = field(default_factory=dict)
+    """Closing prices, of whatever day."""
+    actions: list[CorporateAction] = field(default_factory=list)
 
     def show(
         self,
@@ -123,9 +157,16 @@ class Market:
     def quote_of(self, symbol: str) -> Quote | None:
         return self.quotes.get(symbol)
 
-    def mark_of(self, symbol: str) -> Decimal | None:
+    async def close_of(self, symbol: str, roll_us: int) -> Decimal | None:
+        return self.closes.get(symbol)
+
+    async def actions_of(self, symbols: Sequence[str], ex_date: date) -> Sequence[CorporateAction]:
+        return [one for one in self.actions if one.symbol in symbols and one.ex_date == ex_date]
+
+    def mark_of(self, symbol: str, qty: Decimal) -> Decimal | None:
         quote = self.quotes.get(symbol)
-        return None if quote is None or quote.ask <= 0 else short_mark(quote)
+        price = ZERO if quote is None else quote.ask if qty < 0 else quote.bid
+        return price if price > 0 else None
 
 
 @dataclass(frozen=True)
@@ -136,6 +177,8 @@ class Told:
     filled_qty: Decimal
     filled_value: Decimal
     reason: str | None
+    stop_price: Decimal | None = None
+    fees: Decimal = ZERO
 
 
 class World(Protocol):
@@ -163,9 +206,14 @@ class PureOrder:
     name: str
     working: Working
     reserve: Decimal
+    exempt: bool
     status: OrderStatus = OrderStatus.NEW
-    value: Decimal = ZERO
     reason: str | None = None
+    fees: Decimal = ZERO
+
+    @property
+    def value(self) -> Decimal:
+        return self.working.filled_value
 
 
 @dataclass(frozen=True)
@@ -178,13 +226,16 @@ class Print:
     quote: Quote
     held_before: Decimal
     at_us: int
+    taken_before: Decimal
+    fee: Decimal
 
 
 class PureVenue:
     """The rules of `domain/paper` and nothing else, in lists."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, terms: AccountTerms = PLAIN) -> None:
         self.market = market
+        self.terms = terms
         self.orders: list[PureOrder] = []
         self.accounts: dict[str, PaperAccount] = {}
         self.taken: dict[str, Taken] = {}
@@ -193,10 +244,8 @@ class PureVenue:
     async def account(self, account: str) -> PaperAccount:
         book = self.accounts.get(account)
         if book is None:
-            book = PaperAccount(STARTING_CASH, {}, self.market.mark_of)
-        # Without the kept-up sum, so that it is added up afresh.
-        book = PaperAccount(book.cash, dict(book.holdings), self.market.mark_of, book.open_orders)
-        self.accounts[account] = book
+            book = PaperAccount(self.terms.starting_cash, {}, self.market.mark_of, terms=self.terms)
+            self.accounts[account] = book
         return book
 
     def find(self, account: str, name: str) -> PureOrder:
@@ -209,41 +258,31 @@ class PureVenue:
         ):
             raise OutcomeUnknown("client_order_id must be unique")
         try:
-            check_order(order.symbol, order.type, order.qty, order.limit_price, order.stop_price)
-            quote = check_market(
-                order.type,
-                order.time_in_force,
-                self.market.quote_of(order.symbol),
-                self.market.hours.is_open(now),
-            )
-            price = reserve_price(order.side, order.type, order.limit_price, order.stop_price, quote)
-            (await self.account(order.account_number)).place(order.symbol, order.side, order.qty, price)
+            hours = self.market.hours
+            check_order(request_of(order), capabilities_of(never_closes=hours.never_closes))
+            quote = self.market.quote_of(order.symbol)
+            working, price = prepare(request_of(order), quote, hours, now, LATENCY_US)
+            self._check_wash(order)
+            (await self.account(order.account_number)).place(working, price, order.position_intent)
         except PaperRefused as refused:
             raise BrokerRejected(refused.code, refused.message) from refused
-        expires = self.market.hours.next_roll_us(now) if order.time_in_force == "day" else None
-        working = Working(
-            order.symbol,
-            order.side,
-            order.type,
-            order.time_in_force,
-            order.qty,
-            order.limit_price,
-            order.stop_price,
-            now + LATENCY_US,
-            expires,
-        )
-        self.orders.append(PureOrder(order.account_number, order.client_order_id, working, price))
+        name, exempt = order.client_order_id, not may_wash(order)
+        self.orders.append(PureOrder(order.account_number, name, working, price, exempt))
+
+    def _check_wash(self, order: BrokerOrder) -> None:
+        opposite: Side = "sell" if order.side == "buy" else "buy"
+        for one in self.orders:
+            key = (one.account, one.working.symbol, one.working.side)
+            others = key == (order.account_number, order.symbol, opposite)
+            if others and may_wash(order) and not one.exempt and one.status not in TERMINAL_STATUSES:
+                check_wash(order.side, order.limit_price, one.working.limit_price, one.name)
 
     async def cancel(self, account: str, client_order_id: str) -> None:
         order = self.find(account, client_order_id)
         if order.status in TERMINAL_STATUSES:
             raise BrokerRejected("not_cancelable", order.status.value)
-        await self._end(order, OrderStatus.CANCELED, "canceled_by_user")
-
-    async def _end(self, order: PureOrder, status: OrderStatus, reason: str | None) -> None:
-        working = order.working
-        (await self.account(order.account)).release(working.symbol, working.side, working.left, order.reserve)
-        order.status, order.reason = status, reason
+        step = Step(ends=OrderStatus.CANCELED, reason="canceled_by_user")
+        self._settle(await self.account(order.account), order, step)
 
     async def look(self) -> None:
         for order in sorted(self.orders, key=lambda one: one.working.live_at_us):
@@ -255,28 +294,32 @@ class PureVenue:
         quote = self.market.quote_of(working.symbol)
         taken = after_quote(self.taken.get(working.symbol), quote) if quote else None
         book = await self.account(order.account)
-        step = self._means(book, order, self._decide(working, quote, taken))
-        order.working = replace(
-            working, filled_qty=working.filled_qty + step.qty, triggered=working.triggered or step.triggers
-        )
+        step = self._means(book, order, self._decide(working, quote, taken, book.terms))
+        held = book.holding(working.symbol).qty
+        fee = self._settle(book, order, step)
         if taken is not None and (step.qty > 0 or step.triggers):
             self._take(taken, working, step.qty)
         if step.qty > 0:
             assert quote is not None
-            held = book.holdings[working.symbol].qty
-            book.fill(working.symbol, working.side, step.qty, step.price, order.reserve)
-            order.value += round_money(step.qty * step.price)
-            order.status = OrderStatus.PARTIALLY_FILLED
-            self.prints.append(Print(order, step.qty, step.price, quote, held, self.market.clock.us))
-        if step.ends is not None:
-            await self._end(order, step.ends, step.reason)
+            at, before = self.market.clock.us, working.filled_qty
+            self.prints.append(Print(order, step.qty, step.price, quote, held, at, before, fee))
 
     # What a test may spoil on purpose.
 
-    def _decide(self, working: Working, quote: Quote | None, taken: Taken | None) -> Step:
-        return decide(
-            working, quote, taken, self.market.hours.is_open(self.market.clock.us), self.market.clock.us
-        )
+    def _settle(self, book: PaperAccount, order: PureOrder, step: Step) -> Decimal:
+        fee = book.settle(order.working, step, order.reserve)
+        order.working = applied(order.working, step, order.reserve)
+        order.fees += fee
+        if step.qty > 0:
+            order.status = OrderStatus.PARTIALLY_FILLED
+        if step.ends is not None:
+            order.status, order.reason = step.ends, step.reason
+        return fee
+
+    def _decide(
+        self, working: Working, quote: Quote | None, taken: Taken | None, terms: AccountTerms
+    ) -> Step:
+        return decide(working, quote, taken, moment_of(self.market.hours, self.market.clock.us), terms)
 
     def _means(self, book: PaperAccount, order: PureOrder, step: Step) -> Step:
         return book.within_means(order.working, step, order.reserve, self.market.clock.us)
@@ -286,94 +329,36 @@ class PureVenue:
 
     async def order(self, account: str, client_order_id: str) -> Told:
         found = self.find(account, client_order_id)
-        return Told(found.status, found.working.filled_qty, found.value, found.reason)
-
-
-class HandTime:
-    """A database of either kind whose time is a test's clock, or as much behind it as the test says: what
-    commits, commits for real."""
-
-    def __init__(self, db: Database, clock: HandClock) -> None:
-        self.dialect = db.dialect
-        self.behind_us = 0
-        self._db = db
-        self._clock = clock
-        self._writer = Writer(self.begin)
-
-    def now_us(self) -> int:
-        """The time of its transactions."""
-        return self._clock.now_us() - self.behind_us
-
-    async def start(self) -> None:
-        await self._db.start()
-
-    async def stop(self) -> None:
-        await self._writer.stop()
-        await self._db.stop()
-
-    async def ping(self) -> None:
-        await self._db.ping()
-
-    @asynccontextmanager
-    async def read(self, *, brief: bool = False) -> AsyncIterator[Tx]:
-        async with self._db.read(brief=brief) as tx:
-            yield _HandTx(tx, self)
-
-    @asynccontextmanager
-    async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
-        async with self._db.begin(urgent=urgent) as tx:
-            yield _HandTx(tx, self)
-
-    async def commit_with(self, fn: BatchFn[I, R], item: I) -> R:
-        return await self._writer.commit_with(fn, item)
-
-
-class _HandTx:
-    def __init__(self, tx: Tx, time: HandTime) -> None:
-        self.dialect = tx.dialect
-        self.fetch = tx.fetch
-        self.fetch_one = tx.fetch_one
-        self.execute = tx.execute
-        self.execute_many = tx.execute_many
-        self.write = tx.write
-        self._tx = tx
-        self._time = time
-
-    async def now_us(self) -> int:
-        return self._time.now_us()
-
-    async def pass_gate(self) -> int:
-        await self._tx.pass_gate()
-        return self._time.now_us()
-
-    async def close_gate(self) -> int:
-        await self._tx.close_gate()
-        return self._time.now_us()
+        working = found.working
+        return Told(
+            found.status, working.filled_qty, found.value, found.reason, working.stop_price, found.fees
+        )
 
 
 class RealVenue:
     """The venue's own desk, book and fill engine over a database, stepped by hand."""
 
-    def __init__(self, market: Market, db: HandTime, held: Held) -> None:
+    def __init__(self, market: Market, db: HandTime, held: Held, terms: AccountTerms) -> None:
+        self.terms = terms
         self.market = market
         self.db = db
         self.held = held
-        self.desk = Desk(market.clock, market.quote_of, market.hours, LATENCY_US // 1000)
+        self.desk = Desk(market.clock, market.quote_of, market.hours, LATENCY_US // 1000, terms)
         self.engine = FillEngine(market.clock, market.quote_of, market.hours, self.desk)
         self.book = OpenBook(market.quote_of)
         self._seq = 0
 
     @classmethod
-    async def open(cls, market: Market, database: Database) -> "RealVenue":
+    async def open(cls, market: Market, database: Database, terms: AccountTerms = PLAIN) -> "RealVenue":
         """Over an empty database, in the market's time; this venue holds the lease."""
         db = HandTime(database, market.clock)
         held = await Leases(db, "hand").take("paper-matching", 1_000_000)
         assert held is not None
-        return cls(market, db, held)
+        return cls(market, db, held, terms)
 
     async def submit(self, order: BrokerOrder) -> None:
         try:
-            check_order(order.symbol, order.type, order.qty, order.limit_price, order.stop_price)
+            check_order(request_of(order), capabilities_of(never_closes=self.market.hours.never_closes))
         except PaperRefused as refused:
             raise BrokerRejected(refused.code, refused.message) from refused
         await self.db.commit_with(self.desk.place, order)
@@ -390,7 +375,7 @@ class RealVenue:
         assert not unreadable
         self.book.add(orders)
         clock = self.market.clock
-        candidates = self.book.candidates(self.market.hours.is_open(clock.us), clock.us)
+        candidates = self.book.candidates(moment_of(self.market.hours, clock.us))
         if candidates:
             async with self.db.begin() as tx:
                 done = await self.engine.run(tx, self.held, candidates)
@@ -403,17 +388,26 @@ class RealVenue:
         async with self.db.read() as tx:
             found = await find_order(tx, account, client_order_id)
         assert found is not None
-        return Told(found.status, found.working.filled_qty, found.filled_value, found.reason)
+        working = found.working
+        return Told(
+            found.status,
+            working.filled_qty,
+            found.filled_value,
+            found.reason,
+            working.stop_price,
+            found.fees,
+        )
 
     async def account(self, account: str) -> PaperAccount:
         async with self.db.read() as tx:
-            told = await load_account(tx, account)
+            told = await load_account(tx, account, self.terms)
         async with self.db.begin() as tx:
-            book = (await lock_accounts(tx, [account], self.market.mark_of, START_US)).books[account]
+            locked = await lock_accounts(tx, [account], self.market.mark_of, START_US, self.terms)
+        book = locked.books[account]
         assert told.cash == book.cash
         return book
 
 
 def holding_of(book: PaperAccount, symbol: str) -> Holding:
     """The holding, or an empty one."""
-    return book.holdings.get(symbol, EMPTY)
+    return book.holding(symbol)

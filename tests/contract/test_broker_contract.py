@@ -2,109 +2,61 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from decimal import Decimal
-from typing import Protocol
+from pathlib import Path
 
 import pytest
 
-from paiid.brokers import (
-    Broker,
-    BrokerOrderView,
-    BrokerRejected,
-    BrokerUpdate,
-    OutcomeUnknown,
-)
+from paiid.brokers import BrokerOrderView, BrokerRejected, OutcomeUnknown
 from paiid.domain.orders import OrderStatus
-from tests.fakes import FakeBroker, waits_for
-from tests.paper_live import DEADLINE_S, PATIENCE_S, SET_STATUS, GatedDatabase, Street, filled, found, order
+from tests.alpaca_stage import alpaca_stage
+from tests.contract.stages import (
+    DAY_US,
+    FakeStage,
+    LiveFake,
+    S,
+    Stage,
+    StreetStage,
+    canceled,
+    has_status,
+)
+from tests.paper_live import PATIENCE_S, Street, found, order
 
-S = DEADLINE_S
-
-
-class Stage(Protocol):
-    """A broker, and what a test may do to the world behind it."""
-
-    broker: Broker
-
-    async def execute(self, view: BrokerOrderView, qty: int, price: str) -> None:
-        """A print of this size at this price; the order is a limit order that the price suits."""
-
-    async def block(self, account: str) -> None:
-        """Nothing may be placed in the account any more."""
-
-    def speechless(self, account: str) -> AbstractAsyncContextManager[None]:
-        """Meanwhile the broker takes orders for this account but does not answer."""
-
-
-class FakeStage:
-    def __init__(self) -> None:
-        self.broker = FakeBroker()
-
-    async def execute(self, view: BrokerOrderView, qty: int, price: str) -> None:
-        self.broker.fill(view.broker_order_id, qty, price)
-
-    async def block(self, account: str) -> None:
-        self.broker.blocked.add(account)
-
-    @asynccontextmanager
-    async def speechless(self, account: str) -> AsyncIterator[None]:
-        before, event = self.broker.default, asyncio.Event()
-        self.broker.default = waits_for(event)
-        yield
-        self.broker.default = before
-        event.set()
+STAGES = (
+    "paper on sqlite",
+    "paper on postgresql",
+    "alpaca over the simulator",
+    "fake",
+    "fake without replay",
+)
 
 
-class PaperStage:
-    def __init__(self, street: Street, broker: Broker, db: GatedDatabase) -> None:
-        self._street, self._db = street, db
-        self.broker = broker
-
-    async def execute(self, view: BrokerOrderView, qty: int, price: str) -> None:
-        name, at = view.client_order_id, Decimal(price)
-        assert name is not None
-        before = await found(self.broker, name, view.account_number)
-        far = str(at + 1) if view.side == "sell" else str(at - 1)
-        bid, ask = (far, price) if view.side == "buy" else (price, far)
-        self._street.show(bid, ask, qty)
-        await filled(self.broker, name, int(before.filled_qty) + qty, view.account_number)
-        self._street.show("99.00", "101.00")
-
-    async def block(self, account: str) -> None:
-        async with self._db.begin() as tx:
-            await tx.execute(SET_STATUS, {"b_number": account, "status": "blocked"})
-
-    @asynccontextmanager
-    async def speechless(self, account: str) -> AsyncIterator[None]:
-        self._db.gate.clear()
-        yield
-        self._db.gate.set()
-
-
-@pytest.fixture(params=["paper on sqlite", "paper on postgresql", "fake"])
-async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+@pytest.fixture(params=STAGES)
+async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     """Each broker, started."""
-    if request.param == "fake":
-        yield FakeStage()
+    if "fake" in request.param:
+        yield FakeStage(LiveFake() if "without replay" in request.param else None)
         return
-    url = request.getfixturevalue("sqlite_url" if "sqlite" in request.param else "postgres_url")
+    url = request.getfixturevalue("postgres_url" if "postgresql" in request.param else "sqlite_url")
+    if "alpaca" in request.param:
+        async with alpaca_stage(url, tmp_path) as one:
+            yield one
+        return
     async with Street(url) as street:
+        street.market.hours.roll_us = street.clock.now_us() + DAY_US // 2
         venue = await street.venue()
-        yield PaperStage(street, venue.broker, venue.db)
-
-
-async def take(broker: Broker, after: int, count: int) -> list[BrokerUpdate]:
-    """The next updates behind a cursor."""
-    async with asyncio.timeout(PATIENCE_S), aclosing(broker.updates(after)) as stream:
-        return [await anext(stream) for _ in range(count)]
+        yield StreetStage(street, venue.broker, venue.db)
 
 
 async def test_it_says_who_it_is_and_what_it_can_hold(stage: Stage) -> None:
     broker = stage.broker
     assert broker.name
-    assert {"market", "limit", "stop"} >= broker.capabilities.order_types > set()
-    assert {"day", "gtc", "ioc", "fok"} >= broker.capabilities.times_in_force > set()
+    types = {"market", "limit", "stop", "stop_limit", "trailing_stop"}
+    assert types >= broker.capabilities.order_types > set()
+    assert {"day", "gtc", "ioc", "fok", "opg", "cls"} >= broker.capabilities.times_in_force > set()
+    classes = {"simple", "bracket", "oto", "oco", "mleg"}
+    assert classes >= {one for row in broker.capabilities.rows for one in row.order_classes} > set()
+    assert classes >= broker.capabilities.replaceable
     assert broker.lookup_lag_s >= 0
     assert broker.refusal_lookup_delay_s >= 0
 
@@ -136,7 +88,7 @@ async def test_E11_a_client_order_id_used_before_is_an_unknown_outcome_and_place
     stage: Stage,
 ) -> None:
     first = await stage.broker.submit(order("a-1"), S)
-    with pytest.raises(OutcomeUnknown, match="must be unique"):
+    with pytest.raises(OutcomeUnknown, match=r"must be unique|used before"):
         await stage.broker.submit(order("a-1", "sell", 99), S)
     assert list(await stage.broker.fetch_open_orders("me", S)) == [first]
     other = await stage.broker.submit(order("a-1", account="bob"), S)
@@ -168,20 +120,18 @@ async def test_a_blocked_account_takes_no_order_and_says_so(stage: Stage) -> Non
 async def test_what_rests_in_a_blocked_account_can_still_be_canceled(stage: Stage) -> None:
     view = await stage.broker.submit(order("a-1"), S)
     await stage.block("me")
-    await stage.broker.cancel("me", view.broker_order_id, S)
-    assert (await found(stage.broker, "a-1")).status == OrderStatus.CANCELED
+    await canceled(stage, view)
 
 
 async def test_a_cancel_ends_the_order_and_a_second_one_is_refused(stage: Stage) -> None:
     view = await stage.broker.submit(order("a-1"), S)
     told = await stage.broker.cancel("me", view.broker_order_id, S)
     assert told is None or told.status == OrderStatus.CANCELED
-    ended = await found(stage.broker, "a-1")
-    assert ended.status == OrderStatus.CANCELED
+    over = await has_status(stage.broker, "a-1", OrderStatus.CANCELED)
     assert await stage.broker.fetch_open_orders("me", S) == []
     with pytest.raises(BrokerRejected):
         await stage.broker.cancel("me", view.broker_order_id, S)
-    assert await found(stage.broker, "a-1") == ended
+    assert await found(stage.broker, "a-1") == over
 
 
 async def test_a_cancel_of_an_order_it_does_not_know_is_refused(stage: Stage) -> None:
@@ -202,11 +152,8 @@ async def test_a_cancel_after_a_part_keeps_the_part(stage: Stage) -> None:
     await stage.execute(view, 4, "99.50")
     partly = await found(stage.broker, "a-1")
     assert (partly.status, partly.filled_qty) == (OrderStatus.PARTIALLY_FILLED, 4)
-    await stage.broker.cancel("me", view.broker_order_id, S)
-    ended = await found(stage.broker, "a-1")
-    assert (ended.status, ended.filled_qty, ended.filled_avg_price) == (
-        OrderStatus.CANCELED, 4, Decimal("99.50"),
-    )  # fmt: skip
+    over = await canceled(stage, view)
+    assert (over.filled_qty, over.filled_avg_price) == (4, Decimal("99.50"))
 
 
 async def test_a_filled_order_cannot_be_canceled_and_tells_its_average_price(stage: Stage) -> None:
@@ -226,7 +173,7 @@ async def test_open_orders_are_those_of_the_account_that_still_work_oldest_first
     three = await stage.broker.submit(order("a-3", price="91.00"), S)
     await stage.broker.submit(order("b-1", price="90.00", account="bob"), S)
     await stage.execute(one, 3, "99.00")
-    await stage.broker.cancel("me", two.broker_order_id, S)
+    await canceled(stage, two)
     told = await stage.broker.fetch_open_orders("me", S)
     assert [view.client_order_id for view in told] == ["a-1", "a-3"]
     assert [view.filled_qty for view in told] == [3, 0]
@@ -273,59 +220,6 @@ async def test_cash_moves_by_what_was_paid_and_an_untouched_account_is_there_too
     view = await stage.broker.submit(order("a-1", qty=10), S)
     await stage.execute(view, 10, "98.76")
     assert (await stage.broker.fetch_account("me", S)).cash == before.cash - Decimal("987.60")
-
-
-async def test_updates_tell_every_print_and_every_end_in_order(stage: Stage) -> None:
-    view = await stage.broker.submit(order("a-1", qty=10), S)
-    await stage.execute(view, 4, "99.00")
-    await stage.execute(view, 5, "98.00")
-    await stage.broker.cancel("me", view.broker_order_id, S)
-    told = []
-    async with asyncio.timeout(PATIENCE_S), aclosing(stage.broker.updates(0)) as stream:
-        async for update in stream:
-            told.append(update)
-            if update.order.status == OrderStatus.CANCELED:
-                break
-    assert [update.cursor for update in told] == sorted({update.cursor for update in told})
-    prints = [update for update in told if update.execution is not None]
-    assert [update.order.filled_qty for update in prints] == [4, 9]
-    assert [update.execution for update in prints] == list(await stage.broker.fetch_executions("me", 0, S))
-    assert told[-1].order == await found(stage.broker, "a-1")
-
-
-async def test_updates_go_on_behind_any_cursor_without_a_gap(stage: Stage) -> None:
-    for n in range(6):
-        view = await stage.broker.submit(order(f"a-{n}"), S)
-        await stage.broker.cancel("me", view.broker_order_id, S)
-    whole = await take(stage.broker, 0, 6)
-    for index, update in enumerate(whole[:-1]):
-        assert await take(stage.broker, update.cursor, 5 - index) == whole[index + 1 :]
-
-
-async def test_a_reader_of_updates_waits_for_what_is_not_there_yet(stage: Stage) -> None:
-    view = await stage.broker.submit(order("a-1"), S)
-
-    async def read() -> BrokerUpdate:
-        async with aclosing(stage.broker.updates(0)) as stream:
-            async for update in stream:
-                if update.order.status == OrderStatus.CANCELED:
-                    return update
-        raise AssertionError("the stream ended by itself")
-
-    reader = asyncio.create_task(read())
-    await asyncio.sleep(0.05)
-    assert not reader.done()
-    await stage.broker.cancel("me", view.broker_order_id, S)
-    async with asyncio.timeout(PATIENCE_S):
-        update = await reader
-    assert update.order.broker_order_id == view.broker_order_id
-
-
-async def test_two_readers_of_updates_do_not_take_from_each_other(stage: Stage) -> None:
-    view = await stage.broker.submit(order("a-1"), S)
-    await stage.broker.cancel("me", view.broker_order_id, S)
-    one, other = await asyncio.gather(take(stage.broker, 0, 1), take(stage.broker, 0, 1))
-    assert one == other
 
 
 async def test_E11_no_answer_in_time_is_an_unknown_outcome_and_a_look_up_tells(stage: Stage) -> None:

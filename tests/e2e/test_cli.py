@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.processes import Server, free_port, paiid
 
-COMMANDS = {"serve", "doctor", "migrate", "halt", "resume", "user", "token", "orders"}
+COMMANDS = {"serve", "doctor", "migrate", "halt", "resume", "user", "token", "orders", "reconcile", "sim"}
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ def test_help_lists_exactly_what_exists(data: Path) -> None:
         ("user", {"add", "list", "disable", "enable", "role", "password"}),
         ("token", {"new", "revoke", "list"}),
         ("orders", {"list", "settle"}),
+        ("reconcile", {"list", "accept"}),
     ],
 )
 def test_each_group_lists_exactly_what_exists(data: Path, group: str, names: set[str]) -> None:

@@ -1,15 +1,12 @@
 """The README's first order, line by line as it stands there, through a power cut and a second start."""
 
 import json
-import re
-import shlex
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.curl import Shell
 from tests.e2e.processes import Server
 
 README = Path(__file__).parents[2] / "README.md"
@@ -18,60 +15,6 @@ README = Path(__file__).parents[2] / "README.md"
 def lines_of_the_first_order() -> list[str]:
     block = README.read_text(encoding="utf-8").split("## A first order")[1].split("```")[1]
     return block.strip().splitlines()
-
-
-class Shell:
-    """Just enough of a shell and of curl for the README: variables, one `$(cat FILE)`, curl's -s -X -H -d."""
-
-    def __init__(self, server: Server, data: Path) -> None:
-        self.variables: dict[str, str] = {}
-        self._server = server
-        self._data = data
-
-    def run(self, line: str) -> tuple[int, dict[str, str], bytes]:
-        """One line of the README."""
-        password = (self._data / "owner-password").read_text().strip()
-        line = line.replace("'$(cat data/owner-password)'", password)
-        if line.startswith("B="):
-            for name, value in (part.split("=", 1) for part in shlex.split(line.replace(";", ""))):
-                self.variables[name] = value
-            assert self.variables["B"] == "http://127.0.0.1:8000", "the default address"
-            self.variables["B"] = f"http://127.0.0.1:{self._server.port}"
-            return 0, {}, b""
-        into = re.fullmatch(r"T=\$\((curl .*?) \| sed '(.*)'\)", line)
-        status, headers, body = self._curl(into[1] if into else line)
-        if into:
-            assert status == 200, body
-            # What the sed expression cuts out.
-            found = re.search(rb'"access_token":"([^"]*)"', body)
-            assert found is not None
-            self.variables["T"] = found[1].decode()
-        return status, headers, body
-
-    def _curl(self, line: str) -> tuple[int, dict[str, str], bytes]:
-        words = [
-            re.sub(r"\$([A-Z])", lambda found: self.variables[found[1]], word) for word in shlex.split(line)
-        ]
-        assert words[:2] == ["curl", "-s"]
-        method, url, headers, body = "GET", "", {}, None
-        rest = iter(words[2:])
-        for word in rest:
-            if word == "-X":
-                method = next(rest)
-            elif word == "-H":
-                name, value = next(rest).split(": ", 1)
-                headers[name] = value
-            elif word == "-d":
-                body, method = next(rest).encode(), "POST"
-            else:
-                url = word
-        request = urllib.request.Request(url, body, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status, dict(answer.headers), answer.read()
-        except urllib.error.HTTPError as problem:
-            with problem:
-                return problem.code, dict(problem.headers), problem.read()
 
 
 @pytest.fixture
@@ -89,7 +32,7 @@ def test_the_first_order_of_the_readme_works_and_survives_a_power_cut(data: Path
     setup, sign_in, order, positions, halt = lines_of_the_first_order()
     server = started(data)
     try:
-        shell = Shell(server, data)
+        shell = Shell(server.port, data)
         shell.run(setup)
         shell.run(sign_in)
         status, _, first = shell.run(order)
@@ -106,7 +49,7 @@ def test_the_first_order_of_the_readme_works_and_survives_a_power_cut(data: Path
 
         server.kill()
         server = started(data)
-        shell = Shell(server, data)
+        shell = Shell(server.port, data)
         shell.run(setup)
         shell.run(sign_in)
         status, _, replayed = shell.run(order)

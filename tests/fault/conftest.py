@@ -7,6 +7,7 @@ import pytest
 
 from tests.fault.nursery import Nursery
 from tests.fault.processes import Server
+from tests.fault.stream_fleet import Fleet, built
 
 MakeServer = Callable[..., Server]
 
@@ -32,3 +33,18 @@ async def make_server(nursery: Nursery, tmp_path: Path) -> AsyncIterator[MakeSer
     yield make
     for server in made:
         await server.kill()
+
+
+@pytest.fixture(scope="module")
+def fleet_of_module(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Three replicas that the tests of a module share, with a database and a bus of their own."""
+    with built(nursery, tmp_path_factory.mktemp("fleet")) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def fleet(fleet_of_module: Fleet) -> AsyncIterator[Fleet]:
+    """All replicas alive; who listened to them in a test is gone after it."""
+    await fleet_of_module.start()
+    yield fleet_of_module
+    await fleet_of_module.hang_up()

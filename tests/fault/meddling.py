@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import Self
 from paiid.brokers import (
     Broker,
     BrokerAccount,
+    BrokerActivity,
     BrokerExecution,
     BrokerOrder,
     BrokerOrderView,
     BrokerPosition,
+    BrokerReplace,
     BrokerUpdate,
     OutcomeUnknown,
 )
@@ -55,6 +57,26 @@ class MeddlingBroker:
         self.capabilities = inner.capabilities
         self.lookup_lag_s = inner.lookup_lag_s
         self.refusal_lookup_delay_s = inner.refusal_lookup_delay_s
+        self.simulated = inner.simulated
+        self.replays_updates = inner.replays_updates
+
+    @property
+    def budget_left(self) -> int | None:
+        return self._inner.budget_left
+
+    async def fetch_accounts(self, timeout_s: float) -> Sequence[BrokerAccount]:
+        return await self._inner.fetch_accounts(timeout_s)
+
+    async def fetch_order_by_id(
+        self, account_number: str, broker_order_id: str, timeout_s: float
+    ) -> BrokerOrderView | None:
+        return await self._inner.fetch_order_by_id(account_number, broker_order_id, timeout_s)
+
+    async def cancel_all(self, account_number: str, timeout_s: float) -> Mapping[str, str | None]:
+        return await self._inner.cancel_all(account_number, timeout_s)
+
+    async def set_own_stop(self, account_number: str, stopped: bool, timeout_s: float) -> bool:
+        return await self._inner.set_own_stop(account_number, stopped, timeout_s)
 
     async def submit(self, order: BrokerOrder, timeout_s: float) -> BrokerOrderView:
         if self._faults.submit_log is not None:
@@ -91,6 +113,15 @@ class MeddlingBroker:
             raise OutcomeUnknown("the answer was lost")
         return view
 
+    async def replace(
+        self, account_number: str, broker_order_id: str, change: BrokerReplace, timeout_s: float
+    ) -> BrokerOrderView:
+        view = await self._inner.replace(account_number, broker_order_id, change, timeout_s)
+        if not self._faults.lose_answers:
+            return view
+        self._probe(FailPoint.AFTER_SEND)
+        raise OutcomeUnknown("the answer was lost")
+
     async def fetch_order(
         self, account_number: str, client_order_id: str, timeout_s: float
     ) -> BrokerOrderView | None:
@@ -105,6 +136,13 @@ class MeddlingBroker:
         if self._faults.quiet:
             return []
         return await self._inner.fetch_executions(account_number, after_us, timeout_s)
+
+    async def fetch_activities(
+        self, account_number: str, after_us: int, timeout_s: float
+    ) -> Sequence[BrokerActivity]:
+        if self._faults.quiet:
+            return []
+        return await self._inner.fetch_activities(account_number, after_us, timeout_s)
 
     async def fetch_positions(self, account_number: str, timeout_s: float) -> Sequence[BrokerPosition]:
         return await self._inner.fetch_positions(account_number, timeout_s)

@@ -2,7 +2,8 @@
 
 Forked off by tests/fault/nursery.py. The environment is the product's own, and beside it
 FAIL_AT (a fail point's value: the process kills itself there, and says so in DATA_DIR/died-at),
-FAIL_HIT (at which pass, default 1), BROKER_DEADLINE_S, and what tests/fault/meddling.py reads.
+FAIL_HIT (at which pass, default 1), BROKER_DEADLINE_S, HORIZON_S (a broker on the wire has a look-up lag), STREAM_HEARTBEAT_S (between
+the heartbeats of a stream), and what tests/fault/meddling.py reads.
 SIGUSR1 fills the disk as far as this process can tell, SIGUSR2 empties it.
 """
 
@@ -18,6 +19,8 @@ from paiid.core.failpoints import FailPoint, Probe, no_probe
 from paiid.core.log import configure
 from paiid.core.migrate import migrate
 from paiid.core.settings import load_settings
+from paiid.domain.terms import PLAIN
+from paiid.stream.hub import Hub
 from paiid.trading.timings import Timings
 from tests.fault.meddling import Faults, MeddlingBroker
 from tests.fault.processes import MARKER
@@ -37,8 +40,11 @@ FAST = Timings(
 
 
 def timings_from(environ: dict[str, str]) -> Timings:
-    """`FAST`, with another deadline for the broker where one is wished."""
+    """`FAST`, with another deadline for the broker, or another horizon, where one is wished."""
     deadline_s = float(environ.get("BROKER_DEADLINE_S", "0"))
+    if "HORIZON_S" in environ:
+        # A server of many lives must not die of what an earlier one still watches.
+        return replace(FAST, horizon_s=float(environ["HORIZON_S"]), watch_lookup_s=600.0)
     if deadline_s == 0:
         return FAST
     return replace(FAST, broker_deadline_s=deadline_s, call_budget_s=20.0, horizon_s=deadline_s + 1.0)
@@ -71,18 +77,28 @@ def let_the_disk_fill() -> None:
     signal.signal(signal.SIGUSR2, lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard)))
 
 
+def let_streams_beat(environ: dict[str, str]) -> None:
+    """Heartbeats as often as wished: no test waits 15 s for one."""
+    if "STREAM_HEARTBEAT_S" in environ:
+        defaults = Hub.__init__.__kwdefaults__
+        assert defaults is not None
+        defaults["heartbeat_s"] = float(environ["STREAM_HEARTBEAT_S"])
+
+
 def main() -> None:
     """Migrate and serve, ending on SIGTERM as the product does."""
     environ = dict(os.environ)
     settings = load_settings(environ)
     configure(settings.log_level)
     migrate(settings.database)
+    let_streams_beat(environ)
     probe, faults = probe_from(environ), Faults.of(environ)
     app = create_app(
         settings,
         probe=probe,
         timings=timings_from(environ),
         wrap_broker=lambda inner: MeddlingBroker(inner, faults, probe),
+        paper_terms=PLAIN,
     )
     config = serve.server_config(app)
     config.host, config.port = settings.host, settings.port

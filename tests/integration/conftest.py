@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
-from paiid.core.db import make_database
+from paiid.core.clock import Clock
+from paiid.core.db import Database, make_database
+from paiid.trading.halt import HaltService
+from paiid.trading.latch import Latch
 from tests.auth_world import Driven, MakeWorld, World
 from tests.conftest import MakeApp
 from tests.fakes import FakeBroker
+from tests.halt_world import add_account, add_user
 from tests.orders_world import QUICK, Trading
 
 
@@ -51,3 +55,24 @@ async def world(make_world: MakeWorld) -> World:
     """One replica, started."""
     made: World = await make_world()
     return made
+
+
+@pytest.fixture
+async def peopled_db(db: Database, clock: Clock) -> Database:
+    """An owner, a trader and a viewer with two accounts."""
+    await add_user(db, clock, "own1", "owner")
+    await add_user(db, clock, "usr1", "trader")
+    await add_user(db, clock, "view1", "viewer")
+    await add_account(db, clock, "acc1", "usr1")
+    await add_account(db, clock, "acc2", "own1")
+    return db
+
+
+@pytest.fixture
+def latch(tmp_path: Path) -> Latch:
+    return Latch(tmp_path / "data")
+
+
+@pytest.fixture
+def service(peopled_db: Database, clock: Clock, latch: Latch) -> HaltService:
+    return HaltService(peopled_db, clock, latch, None)

@@ -7,6 +7,7 @@ import pytest
 
 from paiid.domain.identity import SYSTEM
 from tests.conftest import MakeApp
+from tests.rows import every_row
 from tests.world import OWNER_EMAIL, PASSWORD, App, Client
 
 STATIC = "static-token-static-token-static-token"
@@ -89,13 +90,25 @@ async def test_no_header_is_401_whatever_else_is_wrong(app: App, body: Any) -> N
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-@pytest.mark.parametrize(
-    "header",
-    ["", "Bearer", "Bearer ", "Basic b3duZXI6eA==", "Bearer x", "Bearer " + "é" * 9, "Bearer pd_1_2"],
-)
-async def test_a_header_that_proves_nothing_is_401(app: App, header: str) -> None:
-    answer = await app.anonymous.get("/auth/me", headers={"Authorization": header.encode("latin-1")})
-    assert answer.status_code == 401, answer.text
+_PROVES_NOTHING: list[str] = [
+    "",
+    "Bearer",
+    "Bearer ",
+    "Basic b3duZXI6eA==",
+    "Bearer x",
+    "Bearer " + "é" * 9,
+    "Bearer pd_1_2",
+]
+
+
+async def test_a_header_that_proves_nothing_is_401(app: App) -> None:
+    with every_row() as row:
+        for header in _PROVES_NOTHING:
+            with row(header):
+                answer = await app.anonymous.get(
+                    "/auth/me", headers={"Authorization": header.encode("latin-1")}
+                )
+                assert answer.status_code == 401, answer.text
 
 
 async def test_A04_tokens_manage_neither_users_nor_tokens_nor_sessions(make_app: MakeApp) -> None:
@@ -146,23 +159,25 @@ async def test_A04_a_token_is_shown_once_and_revoked_at_once(app: App) -> None:
     problem(await bot.get("/auth/me"), 401, "invalid-token")
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"name": "x", "scopes": []},
-        {"name": "x", "scopes": ["resume"]},
-        {"name": "", "scopes": ["read"]},
-        {"name": "a\u0007b", "scopes": ["read"]},
-        {"name": "x", "scopes": ["read"], "expires_in_days": 0},
-        {"name": "x", "scopes": ["read"], "expires_in_days": True},
-        {"name": "x", "scopes": ["read"], "admin": True},
-        {"scopes": ["read"]},
-    ],
-)
-async def test_A08_a_wrong_token_body_is_a_422_that_names_the_field(app: App, body: dict[str, Any]) -> None:
+_WRONG_TOKENS: list[dict[str, Any]] = [
+    {"name": "x", "scopes": []},
+    {"name": "x", "scopes": ["resume"]},
+    {"name": "", "scopes": ["read"]},
+    {"name": "a\u0007b", "scopes": ["read"]},
+    {"name": "x", "scopes": ["read"], "expires_in_days": 0},
+    {"name": "x", "scopes": ["read"], "expires_in_days": True},
+    {"name": "x", "scopes": ["read"], "admin": True},
+    {"scopes": ["read"]},
+]
+
+
+async def test_A08_a_wrong_token_body_is_a_422_that_names_the_field(app: App) -> None:
     owner = await app.owner()
-    told = problem(await owner.post("/auth/tokens", json=body), 422, "validation")
-    assert told["errors"][0]["field"]
+    with every_row() as row:
+        for body in _WRONG_TOKENS:
+            with row(body):
+                told = problem(await owner.post("/auth/tokens", json=body), 422, "validation")
+                assert told["errors"][0]["field"]
 
 
 # -- sessions and passwords -------------------------------------------------------------------------
@@ -333,31 +348,33 @@ async def test_settings_are_merged_and_null_takes_a_choice_back(app: App) -> Non
     assert set((await other.get("/api/settings")).json().values()) == {None}
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"position_sizes": 1}, "position_sizes"),
-        ({"position_size": 0}, "position_size"),
-        ({"position_size": -1}, "position_size"),
-        ({"position_size": "100"}, "position_size"),
-        ({"position_size": 0.0000001}, "position_size"),
-        ({"position_size": 1e12}, "position_size"),
-        ({"stop_loss": 100}, "stop_loss"),
-        ({"take_profit": True}, "take_profit"),
-        ({"max_positions": 1.5}, "max_positions"),
-        ({"max_positions": 0}, "max_positions"),
-        ({"default_account": "nope"}, "default_account"),
-        ({"default_account": "a b"}, "default_account"),
-    ],
-)
-async def test_A08_a_wrong_setting_changes_nothing_and_is_named(
-    app: App, body: dict[str, Any], field: str
-) -> None:
+_WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
+    ({"position_sizes": 1}, "position_sizes"),
+    ({"position_size": 0}, "position_size"),
+    ({"position_size": -1}, "position_size"),
+    ({"position_size": "100"}, "position_size"),
+    ({"position_size": 0.0000001}, "position_size"),
+    ({"position_size": 1e12}, "position_size"),
+    ({"stop_loss": 100}, "stop_loss"),
+    ({"take_profit": True}, "take_profit"),
+    ({"max_positions": 1.5}, "max_positions"),
+    ({"max_positions": 0}, "max_positions"),
+    ({"default_account": "nope"}, "default_account"),
+    ({"default_account": "a b"}, "default_account"),
+]
+
+
+async def test_A08_a_wrong_setting_changes_nothing_and_is_named(app: App) -> None:
     owner = await app.owner()
     before = (await owner.get("/api/settings")).json()
-    told = problem(await owner.post("/api/settings", json={"max_open_orders": 5, **body}), 422, "validation")
-    assert told["errors"][0]["field"].startswith(field)
-    assert (await owner.get("/api/settings")).json() == before
+    with every_row() as row:
+        for body, field in _WRONG_SETTINGS:
+            with row(body):
+                told = problem(
+                    await owner.post("/api/settings", json={"max_open_orders": 5, **body}), 422, "validation"
+                )
+                assert told["errors"][0]["field"].startswith(field)
+                assert (await owner.get("/api/settings")).json() == before
 
 
 async def test_A10_the_chosen_default_account_is_used(app: App) -> None:

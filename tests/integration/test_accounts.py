@@ -16,6 +16,7 @@ from paiid.core.db import Database, statement
 from paiid.core.tables import users
 from paiid.domain.errors import Code, Problem
 from paiid.domain.identity import ALL_SCOPES, Principal, Right, Role
+from paiid.domain.terms import PLAIN
 from tests.world import make_settings
 
 ANNA = Principal("usr_anna", "anna@example.com", "trader", "session", "ses_1", ALL_SCOPES)
@@ -49,7 +50,7 @@ class World:
     async def account(self, account_id: str, mode: str, access: Right) -> None:
         made = Account(account_id, "alpaca", mode, account_id, account_id, "active", "usr_owner", access)
         async with self.db.begin() as tx:
-            await store.add_account(tx, made, 0, 1)
+            await store.add_account(tx, made, PLAIN, 1)
             await store.put_grant(tx, Grant(ANNA.user_id, account_id, access, 1, "usr_owner"))
         self.service.forget(ANNA.user_id)
 

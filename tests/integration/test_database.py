@@ -1,6 +1,7 @@
 """The database seam: what a transaction promises, on both databases."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from paiid.core.db import (
     make_database,
     statement,
 )
-from paiid.core.tables import install_secrets, users
+from paiid.core.tables import install_secrets, leases, users
 from tests.database_world import GET, PATIENCE_S, PUT, opened, put, value_of
 
 _SET = statement(
@@ -265,3 +266,19 @@ async def test_E17_a_gate_that_stays_closed_is_a_database_that_is_not_there(
                 await late.pass_gate()
     async with other.begin() as tx:
         await tx.pass_gate()
+
+
+async def test_a_read_that_is_cancelled_leaves_no_transaction_behind(db: Database) -> None:
+    async def look() -> None:
+        async with db.read() as tx:
+            await tx.fetch(statement(select(leases)))
+
+    for turn in range(300):
+        task = asyncio.create_task(look())
+        for _ in range(turn % 4):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    # More at once than there are readers: every connection has its turn.
+    await asyncio.gather(*(look() for _ in range(32)))

@@ -1,31 +1,18 @@
-"""Executing orders under a key: E1 to E16 over the whole app, on both databases, with a broker in a test's hand."""
+"""Executing orders under a key, up to the claim: E1 to E8 over the whole app, on both databases, with a broker in a test's hand."""
 
 import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
-from paiid.brokers import NotSent, OutcomeUnknown
 from paiid.core.db import statement
 from paiid.core.tables import orders
-from tests.conftest import MakeApp
-from tests.fakes import FakeBroker, loses_answer, raises, rejects, slow, waits_for
-from tests.orders_world import BUY, QUICK, Trading
+from tests.fakes import loses_answer, rejects, slow
+from tests.orders_world import BUY, Trading, settled
+from tests.rows import every_row
 from tests.world import fresh_key
 
 LIMIT: dict[str, Any] = {"symbol": "MSFT", "side": "buy", "qty": 1, "type": "limit", "limit_price": 100.25}
-
-
-async def settled(trading: Trading, key: str, *asked: dict[str, Any], timeout_s: float = 6.0) -> Any:
-    """The final answer of a key."""
-    end = asyncio.get_running_loop().time() + timeout_s
-    while True:
-        answer = await trading.owner.execute(*asked, key=key)
-        if answer.status_code not in (202, 409):
-            return answer
-        assert asyncio.get_running_loop().time() < end, answer.text
-        await asyncio.sleep(0.05)
 
 
 async def test_an_accepted_order_is_answered_with_its_ids_and_sent_once(trading: Trading) -> None:
@@ -41,38 +28,40 @@ async def test_an_accepted_order_is_answered_with_its_ids_and_sent_once(trading:
     assert [one.client_order_id for one in trading.broker.submitted] == [order["client_order_id"]]
 
 
-@pytest.mark.parametrize(
-    ("headers", "body", "code"),
-    [
-        ([], {}, "idempotency-key-missing"),
-        ([("Idempotency-Key", "short")], {}, "idempotency-key-invalid"),
-        ([("Idempotency-Key", "x" * 129)], {}, "idempotency-key-invalid"),
-        ([("Idempotency-Key", "with space")], {}, "idempotency-key-invalid"),
-        ([("Idempotency-Key", 'quoted"inside')], {}, "idempotency-key-invalid"),
-        ([("Idempotency-Key", '""twice-quoted""')], {}, "idempotency-key-invalid"),
-        ([("Idempotency-Key", "")], {}, "idempotency-key-invalid"),
-        ([("Idempotency-Key", "key-in-header")], {"requestId": "key-in-body"}, "idempotency-key-conflict"),
-        (
-            [("Idempotency-Key", "same-key-1"), ("Idempotency-Key", "same-key-1")],
-            {},
-            "idempotency-key-conflict",
-        ),
-        ([], {"requestId": "bad key!"}, "idempotency-key-invalid"),
-    ],
-)
+_WRONG_KEYS: list[tuple[list[tuple[str, str]], dict[str, Any], str]] = [
+    ([], {}, "idempotency-key-missing"),
+    ([("Idempotency-Key", "short")], {}, "idempotency-key-invalid"),
+    ([("Idempotency-Key", "x" * 129)], {}, "idempotency-key-invalid"),
+    ([("Idempotency-Key", "with space")], {}, "idempotency-key-invalid"),
+    ([("Idempotency-Key", 'quoted"inside')], {}, "idempotency-key-invalid"),
+    ([("Idempotency-Key", '""twice-quoted""')], {}, "idempotency-key-invalid"),
+    ([("Idempotency-Key", "")], {}, "idempotency-key-invalid"),
+    ([("Idempotency-Key", "key-in-header")], {"requestId": "key-in-body"}, "idempotency-key-conflict"),
+    (
+        [("Idempotency-Key", "same-key-1"), ("Idempotency-Key", "same-key-1")],
+        {},
+        "idempotency-key-conflict",
+    ),
+    ([], {"requestId": "bad key!"}, "idempotency-key-invalid"),
+]
+
+
 async def test_E01_a_key_that_is_wrong_missing_or_doubled_is_a_400_and_nothing_happens(
-    trading: Trading, headers: list[tuple[str, str]], body: dict[str, Any], code: str
+    trading: Trading,
 ) -> None:
     before = await trading.counts()
-    answer = await trading.app.http.post(
-        "/api/trading/execute",
-        json={"orders": [BUY], **body},
-        headers=[*headers, ("Authorization", f"Bearer {trading.owner.token}")],
-    )
-    assert answer.status_code == 400
-    assert answer.json()["type"] == f"urn:paiid:problem:{code}"
-    assert trading.broker.submitted == []
-    assert await trading.counts() == before
+    with every_row() as row:
+        for headers, body, code in _WRONG_KEYS:
+            with row(headers, body):
+                answer = await trading.app.http.post(
+                    "/api/trading/execute",
+                    json={"orders": [BUY], **body},
+                    headers=[*headers, ("Authorization", f"Bearer {trading.owner.token}")],
+                )
+                assert answer.status_code == 400
+                assert answer.json()["type"] == f"urn:paiid:problem:{code}"
+                assert trading.broker.submitted == []
+                assert await trading.counts() == before
 
 
 async def test_E01_a_key_may_be_quoted_or_stand_in_the_body(trading: Trading) -> None:
@@ -296,230 +285,3 @@ async def test_E08_a_claim_that_meets_its_own_id_in_the_ledger_adopts_it(trading
     assert again.json()["orders"][0]["broker_order_id"] == first.json()["orders"][0]["broker_order_id"]
     assert again.json()["orders"][0]["origin"] == "adopted"
     assert len(trading.broker.submitted) == 1
-
-
-async def test_E09_nothing_is_sent_before_the_claim_is_committed(trading: Trading) -> None:
-    seen: list[int] = []
-
-    async def look(broker: FakeBroker, order: Any) -> Any:
-        async with trading.db.read() as tx:
-            rows = await tx.fetch(statement(select(orders.c.state, orders.c.client_order_id)))
-        seen.extend(
-            1
-            for row in rows
-            if row["client_order_id"] == order.client_order_id and row["state"] == "DISPATCHING"
-        )
-        return broker.place(order)
-
-    trading.broker.default = look
-    await trading.owner.execute(BUY)
-    assert seen == [1]
-
-
-async def test_E09_one_key_a_hundred_times_at_once_is_one_order(trading: Trading) -> None:
-    key = fresh_key()
-    answers = await asyncio.gather(*(trading.owner.execute(BUY, key=key) for _ in range(100)))
-    assert {a.status_code for a in answers} <= {200, 409}
-    final = await trading.owner.execute(BUY, key=key)
-    assert all(a.content == final.content for a in answers if a.status_code == 200)
-    assert len(trading.broker.submitted) == 1
-
-
-async def test_E09_n_orders_cost_n_plus_1_commits(trading: Trading, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted at the database seam: a claim, and a record for each order."""
-    commits = 0
-    begin = trading.db.begin
-
-    def counting(**kw: Any) -> Any:
-        nonlocal commits
-        commits += 1
-        return begin(**kw)
-
-    writer = trading.db._writer  # type: ignore[attr-defined]
-    monkeypatch.setattr(writer, "_begin", counting)
-    await trading.owner.execute(BUY, LIMIT, {**LIMIT, "qty": 2})
-    assert commits == 4
-
-
-async def test_E10_past_the_send_window_no_byte_is_written(make_app: MakeApp, broker: FakeBroker) -> None:
-    """The stamp is older than the transaction, so a slow commit uses the window up."""
-    from dataclasses import replace
-
-    app = await make_app(broker=broker, timings=replace(QUICK, send_window_s=-1.0))
-    owner = await app.owner()
-    answer = await owner.execute(BUY)
-    assert answer.json()["orders"][0]["state"] == "REJECTED"
-    assert answer.json()["orders"][0]["reason"]["code"] == "not_sent"
-    assert broker.submitted == []
-
-
-async def test_E11_a_definite_refusal_is_rejected_and_looked_up_once(trading: Trading) -> None:
-    trading.broker.scripts.append(rejects("insufficient_buying_power"))
-    answer = await trading.owner.execute(BUY)
-    (order,) = answer.json()["orders"]
-    assert order["state"] == "REJECTED"
-    assert order["reason"]["code"] == "insufficient_buying_power"
-    assert trading.broker.looked_up == [order["client_order_id"]]
-
-
-async def test_E11_what_was_not_sent_is_rejected(trading: Trading) -> None:
-    trading.broker.scripts.append(raises(NotSent("connection refused"), placed=False))
-    (order,) = (await trading.owner.execute(BUY)).json()["orders"]
-    assert (order["state"], order["reason"]["code"]) == ("REJECTED", "not_sent")
-
-
-@pytest.mark.parametrize("placed", [True, False])
-@pytest.mark.parametrize(
-    "error",
-    [
-        OutcomeUnknown("timeout"),
-        RuntimeError("a defect"),
-        ConnectionResetError("reset"),
-        asyncio.CancelledError(),
-        ValueError("an unreadable answer"),
-    ],
-    ids=lambda e: type(e).__name__,
-)
-async def test_E11_everything_else_is_unknown_and_settled_by_a_lookup_never_by_sending_again(
-    trading: Trading, error: BaseException, placed: bool
-) -> None:
-    trading.broker.scripts.append(raises(error, placed=placed))
-    answer = await settled(trading, fresh_key_of(trading), BUY)
-    (order,) = answer.json()["orders"]
-    assert order["state"] == ("ACCEPTED" if placed else "NOT_PLACED")
-    assert len(trading.broker.submitted) == 1
-
-
-def fresh_key_of(trading: Trading) -> str:
-    """A key; named so that the call reads as one line."""
-    return fresh_key()
-
-
-async def test_E12_absence_is_no_proof_before_the_horizon(trading: Trading) -> None:
-    trading.broker.scripts.append(loses_answer(placed=False))
-    key = fresh_key()
-    answer = await trading.owner.execute(BUY, key=key)
-    assert answer.status_code == 202
-    await asyncio.sleep(0.5)
-    assert (await trading.owner.execute(BUY, key=key)).status_code == 202
-    assert len(trading.broker.looked_up) >= 2
-    final = await settled(trading, key, BUY)
-    assert final.json()["orders"][0]["state"] == "NOT_PLACED"
-
-
-async def test_E12_an_order_that_is_not_ours_is_not_adopted_and_stays_in_doubt(trading: Trading) -> None:
-    from dataclasses import replace
-
-    async def other(broker: FakeBroker, order: Any) -> Any:
-        broker.place(replace(order, qty=order.qty + 1))
-        raise OutcomeUnknown("no answer")
-
-    trading.broker.scripts.append(other)
-    key = fresh_key()
-    answer = await trading.owner.execute(BUY, key=key)
-    assert answer.status_code == 202
-    await asyncio.sleep(2.0)
-    assert (await trading.owner.execute(BUY, key=key)).status_code == 202
-
-
-async def test_E13_the_order_path_outlives_its_client(trading: Trading) -> None:
-    gate = asyncio.Event()
-    trading.broker.default = waits_for(gate)
-    key = fresh_key()
-    call = asyncio.create_task(trading.owner.execute(BUY, key=key))
-    while not trading.broker.submitted:
-        await asyncio.sleep(0.01)
-    call.cancel()
-    gate.set()
-    answer = await settled(trading, key, BUY)
-    assert answer.json()["orders"][0]["state"] == "ACCEPTED"
-    assert len(trading.broker.submitted) == 1
-
-
-async def test_E13_a_draining_service_refuses_new_claims_with_503(trading: Trading) -> None:
-    before = await trading.counts()
-    trading.app.state.trading.begin_draining()
-    answer = await trading.owner.execute(BUY)
-    assert answer.status_code == 503
-    assert answer.json()["type"] == "urn:paiid:problem:shutting-down"
-    assert await trading.counts() == before
-
-
-async def test_E14_in_flight_is_409_unknown_is_202_with_an_address_final_is_replayed(
-    trading: Trading,
-) -> None:
-    gate = asyncio.Event()
-    trading.broker.default = waits_for(gate)
-    trading.broker.hidden = True
-    key = fresh_key()
-    call = asyncio.create_task(trading.owner.execute(BUY, key=key))
-    while not trading.broker.submitted:
-        await asyncio.sleep(0.01)
-    flying = await trading.owner.execute(BUY, key=key)
-    assert flying.status_code == 409
-    assert flying.json()["type"] == "urn:paiid:problem:idempotency-in-flight"
-    assert flying.headers["Retry-After"] == "1"
-    first = await call
-    assert first.status_code == 202
-    location = first.headers["Location"]
-    assert int(first.headers["Retry-After"]) >= 1
-    seen = await trading.owner.get(location)
-    assert seen.status_code == 200
-    assert seen.json()["status"] == "unknown"
-    assert seen.json()["orders"][0]["state"] == "UNKNOWN"
-
-
-async def test_E15_after_its_time_the_answer_is_a_summary_and_the_key_never_executes_again(
-    make_app: MakeApp, broker: FakeBroker
-) -> None:
-    app = await make_app({"idmp_ttl_seconds": 1}, broker=broker, timings=QUICK)
-    owner = await app.owner()
-    key = fresh_key()
-    first = await owner.execute(BUY, key=key)
-    await asyncio.sleep(1.1)
-    again = await owner.execute(BUY, key=key)
-    assert again.status_code == 200
-    assert again.headers["Idempotency-Replayed"] == "summary"
-    assert again.json()["orders"][0]["id"] == first.json()["orders"][0]["id"]
-    assert (await owner.execute({**BUY, "qty": 1}, key=key)).status_code == 422
-    assert len(broker.submitted) == 1
-
-
-async def test_E16_a_dry_run_says_what_would_happen_and_keeps_nothing(trading: Trading) -> None:
-    before = await trading.counts()
-    yes = await trading.owner.post("/api/trading/execute", json={"dryRun": True, "orders": [BUY]})
-    assert yes.status_code == 200
-    assert yes.json()["accepted"] is True
-    assert yes.json()["dryRun"] is True
-    assert yes.json()["orders"][0]["estimated_value"] > 0
-    no = await trading.owner.post(
-        "/api/trading/execute", json={"dryRun": True, "orders": [{**BUY, "symbol": "SPY", "qty": 1000}]}
-    )
-    assert no.json()["accepted"] is False
-    assert no.json()["orders"][0]["reason"]["code"] == "buying_power"
-    assert trading.broker.submitted == []
-    assert await trading.counts() == before
-
-
-async def test_E16_under_a_halt_a_dry_run_answers_200_and_no(trading: Trading) -> None:
-    await trading.owner.post("/api/admin/kill", params={"state": "true"})
-    answer = await trading.owner.post("/api/trading/execute", json={"dryRun": True, "orders": [BUY]})
-    assert answer.status_code == 200
-    assert answer.json()["accepted"] is False
-    assert answer.json()["orders"][0]["reason"]["code"] == "trading_halted"
-
-
-async def test_E19_what_the_broker_cannot_hold_is_refused_never_imitated(make_app: MakeApp) -> None:
-    from dataclasses import replace
-
-    broker = FakeBroker()
-    broker.capabilities = replace(broker.capabilities, order_types=frozenset({"market", "limit"}))
-    app = await make_app(broker=broker, timings=QUICK)
-    owner = await app.owner()
-    answer = await owner.execute(
-        {"symbol": "AAPL", "side": "sell", "qty": 1, "type": "stop", "stop_price": 200}
-    )
-    (order,) = answer.json()["orders"]
-    assert (order["state"], order["reason"]["code"]) == ("REFUSED", "type_not_supported")
-    assert "limit" in order["reason"]["limit"]
-    assert broker.submitted == []

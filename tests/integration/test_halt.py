@@ -1,70 +1,36 @@
-"""The halt against real databases: the gate, the drain, resuming, the latch, two processes' worth of services."""
+"""The halt against real databases: the gate, the drain, resuming, two processes' worth of services."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
 from paiid.core.clock import Clock
-from paiid.core.db import Database, DatabaseUnavailable, Tx, make_database
+from paiid.core.db import Database, make_database
 from paiid.domain.errors import Code, Problem
-from paiid.domain.halts import GLOBAL, Level, Mode, Scope
-from paiid.domain.identity import Principal
+from paiid.domain.halts import Level, Mode, Scope
 from paiid.trading import halt_store
 from paiid.trading.halt import HaltService
-from paiid.trading.halt_change import Arm, Resume
 from paiid.trading.latch import Latch
 from tests.halt_world import (
-    HOST,
     ClaimLike,
     add_account,
     add_order,
-    add_user,
+    arm,
     audit_actions,
-    by,
     halt_rows,
     order_states,
     person,
+    resume,
     set_order,
 )
 
 ALL_FOUR = ["global", "account:acc1", "user:usr1", "symbol:AAPL"]
 
 
-@pytest.fixture
-async def world(db: Database, clock: Clock) -> Database:
-    await add_user(db, clock, "own1", "owner")
-    await add_user(db, clock, "usr1", "trader")
-    await add_user(db, clock, "view1", "viewer")
-    await add_account(db, clock, "acc1", "usr1")
-    await add_account(db, clock, "acc2", "own1")
-    return db
-
-
-@pytest.fixture
-def latch(tmp_path: Path) -> Latch:
-    return Latch(tmp_path / "data")
-
-
-@pytest.fixture
-def service(world: Database, clock: Clock, latch: Latch) -> HaltService:
-    return HaltService(world, clock, latch, None)
-
-
-def arm(scope: str, mode: Mode = Mode.HALTED, who: Principal | None = None, reason: str = "test") -> Arm:
-    return Arm(Scope.parse(scope), mode, reason, HOST if who is None else by(who), who)
-
-
-def resume(scope: str, epoch: int, who: Principal | None = None, mode: Mode = Mode.ACTIVE) -> Resume:
-    return Resume(Scope.parse(scope), mode, "all clear", epoch, HOST if who is None else by(who), who)
-
-
 @pytest.mark.parametrize("scope", ALL_FOUR)
 async def test_K03_a_first_halt_of_a_scope_races_64_claims_and_none_comes_after_it(
-    world: Database, clock: Clock, service: HaltService, scope: str
+    peopled_db: Database, clock: Clock, service: HaltService, scope: str
 ) -> None:
     claims = ClaimLike(clock, "acc1", "usr1")
     stop = asyncio.Event()
@@ -72,21 +38,21 @@ async def test_K03_a_first_halt_of_a_scope_races_64_claims_and_none_comes_after_
 
     async def trade() -> None:
         while not stop.is_set():
-            outcome = await world.commit_with(claims.batch, 1)
+            outcome = await peopled_db.commit_with(claims.batch, 1)
             results.append((clock.monotonic_s(), outcome))
             await asyncio.sleep(random.random() / 200)
 
     traders = [asyncio.create_task(trade()) for _ in range(64)]
     await asyncio.sleep(0.1)
-    short = HaltService(world, clock, service._latch, None, cap_s=0.2)
+    short = HaltService(peopled_db, clock, service._latch, None, cap_s=0.2)
     view = await short.arm(arm(scope))
-    at_answer = set(await order_states(world))
+    at_answer = set(await order_states(peopled_db))
     assert view.halt is not None
     assert view.mode is Mode.HALTED
     await asyncio.sleep(0.1)
     stop.set()
     await asyncio.gather(*traders)
-    after = await order_states(world)
+    after = await order_states(peopled_db)
     assert {outcome for _, outcome in results} == {"claimed", "refused"}
     assert set(after) == at_answer
     assert all(born <= view.halt.set_at_us for _, born in after.values())
@@ -94,13 +60,13 @@ async def test_K03_a_first_halt_of_a_scope_races_64_claims_and_none_comes_after_
 
 
 async def test_K03_a_claim_that_passed_the_gate_before_is_seen_by_the_drain(
-    world: Database, clock: Clock, service: HaltService
+    peopled_db: Database, clock: Clock, service: HaltService
 ) -> None:
     passed, go_on = asyncio.Event(), asyncio.Event()
     claims = ClaimLike(clock, "acc1", "usr1")
 
     async def slow_claim() -> None:
-        async with world.begin() as tx:
+        async with peopled_db.begin() as tx:
             await tx.pass_gate()
             passed.set()
             await go_on.wait()
@@ -113,10 +79,10 @@ async def test_K03_a_claim_that_passed_the_gate_before_is_seen_by_the_drain(
     assert not arming.done()
     go_on.set()
     await claiming
-    (order_id,) = await order_states(world)
+    (order_id,) = await order_states(peopled_db)
     await asyncio.sleep(0.05)
     assert not arming.done()
-    await set_order(world, order_id, state="ACCEPTED", status="NEW", dispatch_deadline_at=None)
+    await set_order(peopled_db, order_id, state="ACCEPTED", status="NEW", dispatch_deadline_at=None)
     view = await arming
     assert view.receipt is not None
     assert view.receipt.level is Level.DRAINED
@@ -124,17 +90,17 @@ async def test_K03_a_claim_that_passed_the_gate_before_is_seen_by_the_drain(
 
 
 async def test_K04_the_answer_names_what_is_in_flight_and_claims_no_more_than_effective(
-    world: Database, clock: Clock, latch: Latch
+    peopled_db: Database, clock: Clock, latch: Latch
 ) -> None:
-    wire = await add_order(world, clock, "acc1", "usr1", "DISPATCHING")
-    other = await add_order(world, clock, "acc2", "own1", "DISPATCHING")
-    doubt = await add_order(world, clock, "acc1", "usr1", "UNKNOWN")
-    service = HaltService(world, clock, latch, None, cap_s=0.1)
+    wire = await add_order(peopled_db, clock, "acc1", "usr1", "DISPATCHING")
+    other = await add_order(peopled_db, clock, "acc2", "own1", "DISPATCHING")
+    doubt = await add_order(peopled_db, clock, "acc1", "usr1", "UNKNOWN")
+    service = HaltService(peopled_db, clock, latch, None, cap_s=0.1)
     view = await service.arm(arm("account:acc1"))
     assert view.receipt is not None
     assert view.receipt.level is Level.EFFECTIVE
     assert {(o.id, o.state) for o in view.in_flight} == {(wire, "DISPATCHING"), (doubt, "UNKNOWN")}
-    await set_order(world, wire, state="REJECTED", dispatch_deadline_at=None)
+    await set_order(peopled_db, wire, state="REJECTED", dispatch_deadline_at=None)
     for _ in range(200):
         view = await service.view(Scope("account", "acc1"))
         if view.receipt is not None and view.receipt.level is Level.DRAINED:
@@ -147,10 +113,10 @@ async def test_K04_the_answer_names_what_is_in_flight_and_claims_no_more_than_ef
 
 
 async def test_K04_an_order_past_its_deadline_is_not_on_the_wire(
-    world: Database, clock: Clock, service: HaltService
+    peopled_db: Database, clock: Clock, service: HaltService
 ) -> None:
     await add_order(
-        world, clock, "acc1", "usr1", "DISPATCHING", dispatch_deadline_at=clock.now_us() - 1_000_000
+        peopled_db, clock, "acc1", "usr1", "DISPATCHING", dispatch_deadline_at=clock.now_us() - 1_000_000
     )
     view = await service.arm(arm("global"))
     assert view.receipt is not None
@@ -158,15 +124,15 @@ async def test_K04_an_order_past_its_deadline_is_not_on_the_wire(
 
 
 async def test_K04_a_receipt_left_behind_by_a_dead_process_is_carried_on_by_another(
-    world: Database, clock: Clock, latch: Latch, monkeypatch: pytest.MonkeyPatch
+    peopled_db: Database, clock: Clock, latch: Latch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("paiid.trading.halt._ABANDONED_US", 50_000)
-    wire = await add_order(world, clock, "acc1", "usr1", "DISPATCHING")
-    dead = HaltService(world, clock, latch, None, cap_s=0.05)
+    wire = await add_order(peopled_db, clock, "acc1", "usr1", "DISPATCHING")
+    dead = HaltService(peopled_db, clock, latch, None, cap_s=0.05)
     view = await dead.arm(arm("account:acc1"))
     await dead.stop()
-    await set_order(world, wire, state="REJECTED", dispatch_deadline_at=None)
-    heir = HaltService(world, clock, latch, None)
+    await set_order(peopled_db, wire, state="REJECTED", dispatch_deadline_at=None)
+    heir = HaltService(peopled_db, clock, latch, None)
     running = asyncio.create_task(heir.run())
     for _ in range(300):
         view = await heir.view(Scope("account", "acc1"))
@@ -179,7 +145,7 @@ async def test_K04_a_receipt_left_behind_by_a_dead_process_is_carried_on_by_anot
 
 
 async def test_K02_a_restart_changes_nothing(
-    world: Database, db_url: str, clock: Clock, service: HaltService, latch: Latch
+    peopled_db: Database, db_url: str, clock: Clock, service: HaltService, latch: Latch
 ) -> None:
     await service.arm(arm("user:usr1", Mode.REDUCE_ONLY))
     again = make_database(db_url, clock)
@@ -193,7 +159,7 @@ async def test_K02_a_restart_changes_nothing(
         await again.stop()
 
 
-async def test_K02_every_change_has_a_larger_epoch(world: Database, service: HaltService) -> None:
+async def test_K02_every_change_has_a_larger_epoch(peopled_db: Database, service: HaltService) -> None:
     first = await service.arm(arm("global"))
     second = await service.arm(arm("symbol:AAPL"))
     assert first.halt is not None
@@ -204,16 +170,16 @@ async def test_K02_every_change_has_a_larger_epoch(world: Database, service: Hal
 
 
 async def test_K07_arming_twice_keeps_the_epoch_and_is_audited_twice(
-    world: Database, service: HaltService
+    peopled_db: Database, service: HaltService
 ) -> None:
     first = await service.arm(arm("global", reason="first"))
     second = await service.arm(arm("global", reason="second"))
     assert first.halt == second.halt
-    assert [a for a, _, _ in await audit_actions(world)] == ["halt.arm", "halt.arm"]
+    assert [a for a, _, _ in await audit_actions(peopled_db)] == ["halt.arm", "halt.arm"]
 
 
 async def test_K07_a_resume_of_an_epoch_that_moved_on_is_refused_and_audited(
-    world: Database, service: HaltService
+    peopled_db: Database, service: HaltService
 ) -> None:
     first = await service.arm(arm("global", Mode.REDUCE_ONLY))
     await service.arm(arm("global"))
@@ -221,12 +187,12 @@ async def test_K07_a_resume_of_an_epoch_that_moved_on_is_refused_and_audited(
     with pytest.raises(Problem) as refused:
         await service.resume(resume("global", first.halt.epoch, person("own1")))
     assert refused.value.code is Code.HALT_EPOCH_MOVED
-    assert (await halt_rows(world))["global"][0] == "halted"
-    assert ("halt.resume_refused", "global", "own1") in await audit_actions(world)
+    assert (await halt_rows(peopled_db))["global"][0] == "halted"
+    assert ("halt.resume_refused", "global", "own1") in await audit_actions(peopled_db)
 
 
 async def test_K07_of_two_resumes_of_one_epoch_racing_an_arm_none_lifts_the_new_halt(
-    world: Database, service: HaltService
+    peopled_db: Database, service: HaltService
 ) -> None:
     for _ in range(10):
         view = await service.arm(arm("global", Mode.REDUCE_ONLY))
@@ -237,13 +203,13 @@ async def test_K07_of_two_resumes_of_one_epoch_racing_an_arm_none_lifts_the_new_
             service.resume(resume("global", view.halt.epoch)),
             return_exceptions=True,
         )
-        assert (await halt_rows(world))["global"][0] == "halted"
+        assert (await halt_rows(peopled_db))["global"][0] == "halted"
         assert all(not isinstance(r, Exception) or isinstance(r, Problem) for r in results)
-        await service.resume(resume("global", (await halt_rows(world))["global"][1]))
+        await service.resume(resume("global", (await halt_rows(peopled_db))["global"][1]))
 
 
 async def test_K08_a_trader_arms_himself_and_his_account_and_nothing_wider(
-    world: Database, service: HaltService
+    peopled_db: Database, service: HaltService
 ) -> None:
     trader = person("usr1", "trader")
     assert (await service.arm(arm("user:usr1", who=trader))).mode is Mode.HALTED
@@ -260,14 +226,14 @@ async def test_K08_a_trader_arms_himself_and_his_account_and_nothing_wider(
         assert refused.value.code is code
     with pytest.raises(Problem):
         await service.arm(arm("user:view1", who=person("view1", "viewer")))
-    assert set(await halt_rows(world)) == {"user:usr1", "account:acc1"}
+    assert set(await halt_rows(peopled_db)) == {"user:usr1", "account:acc1"}
     hidden = await service.refuse(person("view1", "viewer"), Scope("account", "acc1"))
     assert hidden is not None
     assert hidden.code is Code.NOT_FOUND
 
 
 async def test_K08_a_halt_of_what_does_not_exist_is_refused_for_it_would_be_false_comfort(
-    world: Database, service: HaltService
+    peopled_db: Database, service: HaltService
 ) -> None:
     with pytest.raises(Problem) as refused:
         await service.arm(arm("account:acc-1", who=person("own1")))
@@ -276,7 +242,7 @@ async def test_K08_a_halt_of_what_does_not_exist_is_refused_for_it_would_be_fals
 
 @pytest.mark.parametrize("scope", ["global", "account:acc1"])
 async def test_K08_only_the_owner_signed_in_or_the_host_resumes_global_and_accounts(
-    world: Database, service: HaltService, scope: str
+    peopled_db: Database, service: HaltService, scope: str
 ) -> None:
     view = await service.arm(arm(scope))
     assert view.halt is not None
@@ -289,12 +255,12 @@ async def test_K08_only_the_owner_signed_in_or_the_host_resumes_global_and_accou
         with pytest.raises(Problem) as refused:
             await service.resume(resume(scope, epoch, who))
         assert refused.value.code in (Code.FORBIDDEN, Code.INVALID_TOKEN)
-    assert (await halt_rows(world))[scope] == ("halted", epoch)
+    assert (await halt_rows(peopled_db))[scope] == ("halted", epoch)
     assert (await service.resume(resume(scope, epoch, person("own1")))).mode is Mode.ACTIVE
 
 
 async def test_K08_a_trader_lifts_his_own_halt_but_not_the_owners_halt_of_him(
-    world: Database, service: HaltService
+    peopled_db: Database, service: HaltService
 ) -> None:
     trader = person("usr1", "trader")
     mine = await service.arm(arm("user:usr1", who=trader))
@@ -309,10 +275,10 @@ async def test_K08_a_trader_lifts_his_own_halt_but_not_the_owners_halt_of_him(
 
 @pytest.mark.parametrize("state", ["UNKNOWN", "DISPATCHING"])
 async def test_K08_a_resume_is_refused_while_an_order_of_the_scope_is_not_settled(
-    world: Database, clock: Clock, latch: Latch, state: str
+    peopled_db: Database, clock: Clock, latch: Latch, state: str
 ) -> None:
-    service = HaltService(world, clock, latch, None, cap_s=0.05)
-    order = await add_order(world, clock, "acc1", "usr1", state)
+    service = HaltService(peopled_db, clock, latch, None, cap_s=0.05)
+    order = await add_order(peopled_db, clock, "acc1", "usr1", state)
     view = await service.arm(arm("account:acc1"))
     other = await service.arm(arm("account:acc2"))
     assert view.halt is not None
@@ -321,15 +287,15 @@ async def test_K08_a_resume_is_refused_while_an_order_of_the_scope_is_not_settle
         await service.resume(resume("account:acc1", view.halt.epoch))
     assert refused.value.code is Code.RESUME_REFUSED
     assert (await service.resume(resume("account:acc2", other.halt.epoch))).mode is Mode.ACTIVE
-    await set_order(world, order, state="NOT_PLACED")
+    await set_order(peopled_db, order, state="NOT_PLACED")
     assert (await service.resume(resume("account:acc1", view.halt.epoch))).mode is Mode.ACTIVE
     await service.stop()
 
 
 async def test_K08_a_global_resume_needs_unsettled_accounts_halted_by_account(
-    world: Database, clock: Clock, service: HaltService
+    peopled_db: Database, clock: Clock, service: HaltService
 ) -> None:
-    await add_account(world, clock, "acc3", "own1", problem="position AAPL: ours 1, broker 2")
+    await add_account(peopled_db, clock, "acc3", "own1", problem="position AAPL: ours 1, broker 2")
     view = await service.arm(arm("global"))
     assert view.halt is not None
     with pytest.raises(Problem) as refused:
@@ -340,11 +306,11 @@ async def test_K08_a_global_resume_needs_unsettled_accounts_halted_by_account(
         await service.resume(resume("global", view.halt.epoch))
     await service.arm(arm("account:acc3"))
     assert (await service.resume(resume("global", view.halt.epoch))).mode is Mode.ACTIVE
-    assert (await halt_rows(world))["account:acc3"][0] == "halted"
+    assert (await halt_rows(peopled_db))["account:acc3"][0] == "halted"
 
 
 async def test_K08_to_loosen_is_to_resume_and_arming_cannot_do_it(
-    world: Database, service: HaltService
+    peopled_db: Database, service: HaltService
 ) -> None:
     view = await service.arm(arm("global"))
     assert view.halt is not None
@@ -355,7 +321,9 @@ async def test_K08_to_loosen_is_to_resume_and_arming_cannot_do_it(
     assert loosened.mode is Mode.REDUCE_ONLY
 
 
-async def test_K08_a_session_that_has_ended_resumes_nothing(world: Database, service: HaltService) -> None:
+async def test_K08_a_session_that_has_ended_resumes_nothing(
+    peopled_db: Database, service: HaltService
+) -> None:
     view = await service.arm(arm("global"))
     assert view.halt is not None
     with pytest.raises(Problem) as refused:
@@ -364,7 +332,7 @@ async def test_K08_a_session_that_has_ended_resumes_nothing(world: Database, ser
 
 
 async def test_K11_every_arm_and_resume_is_audited_with_who_did_it(
-    world: Database, service: HaltService
+    peopled_db: Database, service: HaltService
 ) -> None:
     owner = person("own1")
     view = await service.arm(arm("global", who=owner))
@@ -372,116 +340,15 @@ async def test_K11_every_arm_and_resume_is_audited_with_who_did_it(
     await service.resume(resume("global", view.halt.epoch, owner))
     with pytest.raises(Problem):
         await service.arm(arm("global", who=person("usr1", "trader")))
-    assert await audit_actions(world) == [
+    assert await audit_actions(peopled_db) == [
         ("halt.arm", "global", "own1"),
         ("halt.resume", "global", "own1"),
         ("halt.arm_refused", "global", "usr1"),
     ]
 
 
-class Switched:
-    """A database that can be taken away; everything else is the real one."""
-
-    def __init__(self, real: Database) -> None:
-        self._real = real
-        self.down = False
-        self.dialect = real.dialect
-
-    @asynccontextmanager
-    async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
-        if self.down:
-            raise DatabaseUnavailable("taken away")
-        async with self._real.begin(urgent=urgent) as tx:
-            yield tx
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
-        if self.down:
-            raise DatabaseUnavailable("taken away")
-        async with self._real.read() as tx:
-            yield tx
-
-
-async def test_K10_with_the_database_down_arming_latches_answers_503_and_keeps_trying(
-    world: Database, clock: Clock, latch: Latch
-) -> None:
-    switched = Switched(world)
-    service = HaltService(switched, clock, latch, None)  # type: ignore[arg-type]
-    switched.down = True
-    with pytest.raises(Problem) as refused:
-        await service.arm(arm("global", who=person("own1"), reason="get out"))
-    assert refused.value.code is Code.DATABASE_UNAVAILABLE
-    held = Latch(latch.path.parent).holds()
-    assert held is not None
-    assert "get out" in held
-    with pytest.raises(DatabaseUnavailable):
-        await service.settle_latch()
-    assert latch.holds() is not None
-    switched.down = False
-    assert await service.settle_latch() == 1
-    assert latch.holds() is None
-    assert (await halt_rows(world))["global"][0] == "halted"
-    assert ("halt.arm", "global", "own1") in await audit_actions(world)
-
-
-async def test_K10_a_latch_left_by_a_killed_process_holds_its_successor_until_the_table_does(
-    world: Database, clock: Clock, latch: Latch
-) -> None:
-    switched = Switched(world)
-    switched.down = True
-    killed = HaltService(switched, clock, latch, None)  # type: ignore[arg-type]
-    with pytest.raises(Problem):
-        await killed.arm(arm("account:acc1", who=person("usr1", "trader")))
-    successor_latch = Latch(latch.path.parent)
-    assert successor_latch.holds() is not None
-    successor = HaltService(world, clock, successor_latch, None)
-    running = asyncio.create_task(successor.run())
-    for _ in range(200):
-        if successor_latch.holds() is None:
-            break
-        await asyncio.sleep(0.01)
-    running.cancel()
-    assert successor_latch.holds() is None
-    assert (await halt_rows(world))["account:acc1"][0] == "halted"
-
-
-async def test_K10_a_latched_halt_that_its_author_may_not_arm_is_dropped_when_the_database_is_back(
-    world: Database, clock: Clock, latch: Latch
-) -> None:
-    switched = Switched(world)
-    switched.down = True
-    service = HaltService(switched, clock, latch, None)  # type: ignore[arg-type]
-    with pytest.raises(Problem):
-        await service.arm(arm("account:acc2", who=person("usr1", "trader")))
-    switched.down = False
-    await service.settle_latch()
-    assert latch.holds() is None
-    assert await halt_rows(world) == {}
-    assert ("halt.arm_refused", "account:acc2", "usr1") in await audit_actions(world)
-
-
-async def test_K10_a_viewer_cannot_set_the_latch(world: Database, clock: Clock, latch: Latch) -> None:
-    switched = Switched(world)
-    switched.down = True
-    service = HaltService(switched, clock, latch, None)  # type: ignore[arg-type]
-    with pytest.raises(Problem) as refused:
-        await service.arm(arm("global", who=person("view1", "viewer")))
-    assert refused.value.code is Code.FORBIDDEN
-    assert latch.holds() is None
-
-
-async def test_K09_a_latch_set_by_hand_outlives_the_settling(
-    world: Database, service: HaltService, latch: Latch
-) -> None:
-    latch.path.parent.mkdir()
-    latch.path.touch()
-    assert await service.settle_latch() == 0
-    assert latch.holds() is not None
-    assert (await service.view(GLOBAL)).latch is not None
-
-
 async def test_K03_a_halt_armed_by_another_replica_stops_the_claims_of_this_one(
-    world: Database, db_url: str, clock: Clock, latch: Latch
+    peopled_db: Database, db_url: str, clock: Clock, latch: Latch
 ) -> None:
     other = make_database(db_url, clock)
     await other.start()
@@ -490,7 +357,7 @@ async def test_K03_a_halt_armed_by_another_replica_stops_the_claims_of_this_one(
 
     async def trade() -> None:
         while not stop.is_set():
-            await world.commit_with(claims.batch, 1)
+            await peopled_db.commit_with(claims.batch, 1)
             await asyncio.sleep(random.random() / 100)
 
     traders = [asyncio.create_task(trade()) for _ in range(16)]
@@ -498,9 +365,9 @@ async def test_K03_a_halt_armed_by_another_replica_stops_the_claims_of_this_one(
     try:
         await asyncio.sleep(0.1)
         await service.arm(arm("account:acc1"))
-        at_answer = set(await order_states(world))
+        at_answer = set(await order_states(peopled_db))
         await asyncio.sleep(0.1)
-        assert set(await order_states(world)) == at_answer
+        assert set(await order_states(peopled_db)) == at_answer
     finally:
         stop.set()
         await asyncio.gather(*traders)

@@ -19,6 +19,7 @@ from paiid.trading.halt_change import Arm
 from paiid.trading.halt_sweep import Sweeper
 from paiid.trading.latch import Latch
 from paiid.trading.timings import Timings
+from tests.fakes import FakeBroker
 from tests.halt_world import HOST, add_account, add_order, add_user
 
 
@@ -27,6 +28,8 @@ class Venue:
 
     name = "fake"
     lookup_lag_s = 0.0
+    capabilities = FakeBroker.capabilities
+    budget_left = None
 
     def __init__(self) -> None:
         self.orders: dict[str, BrokerOrderView] = {}
@@ -59,6 +62,11 @@ class Venue:
         self, account_number: str, client_order_id: str, timeout_s: float
     ) -> BrokerOrderView | None:
         return self.orders.get(f"b-{client_order_id}")
+
+    async def fetch_order_by_id(
+        self, account_number: str, broker_order_id: str, timeout_s: float
+    ) -> BrokerOrderView | None:
+        return self.orders.get(broker_order_id)
 
     async def cancel(
         self, account_number: str, broker_order_id: str, timeout_s: float

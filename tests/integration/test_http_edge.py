@@ -298,6 +298,18 @@ async def test_an_error_reaches_the_page_of_an_allowed_origin_too() -> None:
         assert "x-request-id" in answer.headers["access-control-expose-headers"]
 
 
+async def test_A06_a_page_may_send_and_read_every_header_that_a_route_of_ours_takes_or_gives() -> None:
+    asked = {"authorization", "content-type", "idempotency-key", "if-match", "if-none-match", "last-event-id"}
+    async with edge(Settings(allow_origin=(ORIGIN,))) as app:
+        preflight = await app.http.options(
+            "/address/x", headers={"origin": ORIGIN, "access-control-request-method": "GET"}
+        )
+        assert asked <= set(preflight.headers["access-control-allow-headers"].split(", "))
+        answer = await app.http.get("/address/x", headers={"origin": ORIGIN})
+        given = {"etag", "location", "retry-after", "idempotency-replayed", "x-request-id"}
+        assert given <= set(answer.headers["access-control-expose-headers"].split(", "))
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from paiid.brokers import BrokerOrder, BrokerUpdate, OutcomeUnknown
+from paiid.brokers import BrokerActivity, BrokerOrder, BrokerUpdate, OutcomeUnknown
 from paiid.domain.orders import OrderStatus
 from tests.conftest import MakeApp
 from tests.fakes import FakeBroker
@@ -125,3 +125,36 @@ async def test_E18_a_late_print_of_an_order_that_has_ended_is_found_by_the_catch
     await until(lambda: _filled(trading, order["broker_order_id"], 4))
     seen = (await trading.owner.get(f"/api/trading/orders/{order['id']}")).json()
     assert (seen["status"], seen["filled_qty"]) == ("CANCELED", 4)
+
+
+async def test_E18_what_happened_to_the_account_in_a_gap_is_booked_after_it_and_only_once(
+    make_app: MakeApp, broker: Forgetful
+) -> None:
+    app = await make_app(broker=broker, timings=QUICK)
+    trading = Trading(app, broker, await app.owner())
+    order = await trading.hold("MSFT", 10, "100")
+    account = order["account"]
+
+    async def cash(wanted: str) -> bool:
+        return bool((await books(trading.db))[account]["cash"] == Decimal(wanted))
+
+    await until(lambda: cash("99000"))
+    for paid in ("2.50", "1.25"):
+        await broker.disconnect()
+        at_us = broker.executions[-1].executed_at_us + 1
+        broker.act(
+            BrokerActivity(
+                account, f"split-{paid}", "split", "MSFT", Decimal(10), Decimal(0), Decimal(0), at_us, ""
+            )
+        )
+        broker.act(
+            BrokerActivity(
+                account, f"div-{paid}", "dividend", "MSFT", Decimal(0), Decimal(0), Decimal(paid), at_us, ""
+            )
+        )
+        broker.reconnect()
+        await until(lambda: cash("99002.50" if len(broker.activities) == 2 else "99003.75"))
+    (position,) = (await books(trading.db))[account]["positions"]
+    assert (position["qty"], position["cost_basis"]) == (30, 1_000_000_000)
+    told = (await trading.owner.get("/api/trading/activities")).json()["data"]
+    assert sorted(one["activity_id"] for one in told) == ["div-1.25", "div-2.50", "split-1.25", "split-2.50"]

@@ -6,6 +6,7 @@ import pytest
 
 from tests.fakes import waits_for
 from tests.orders_world import Trading
+from tests.rows import every_row
 from tests.world import fresh_key
 
 PATHS = ["/api/portfolio/positions", "/api/positions"]
@@ -103,41 +104,41 @@ async def test_E00_after_it_is_closed_there_is_nothing_to_close(trading: Trading
     assert await trading.everything() == before
 
 
-@pytest.mark.parametrize(
-    ("symbol", "params", "headers", "status"),
-    [
-        ("AAPL", {"qty": "0"}, [], 422),
-        ("AAPL", {"qty": "-1"}, [], 422),
-        ("AAPL", {"qty": "NaN"}, [], 422),
-        ("AAPL", {"qty": "Infinity"}, [], 422),
-        ("AAPL", {"qty": "1e309"}, [], 422),
-        ("AAPL", {"qty": "1e-30"}, [], 422),
-        ("AAPL", {"qty": "ten"}, [], 422),
-        ("AAPL", {"qty": ""}, [], 422),
-        ("AAPL", {"qty": "1" * 33}, [], 422),
-        ("AAPL", {"account": "paper-of-somebody-else"}, [], 404),
-        ("MSFT", {}, [], 404),
-        ("MSFT", {}, [("Idempotency-Key", "close-with-a-key")], 404),
-        ("\u0410APL", {}, [], 422),
-        ("TOO-LONG", {}, [], 422),
-        ("X" * 17, {}, [], 422),
-        ("AAPL", {}, [("Idempotency-Key", "short")], 400),
-        ("AAPL", {}, [("Idempotency-Key", "twice-the-same"), ("Idempotency-Key", "twice-the-same")], 400),
-    ],
-)
-async def test_E00_a_close_that_makes_no_sense_does_nothing(
-    trading: Trading, symbol: str, params: dict[str, str], headers: list[tuple[str, str]], status: int
-) -> None:
+_NO_CLOSES: list[tuple[str, dict[str, str], list[tuple[str, str]], int]] = [
+    ("AAPL", {"qty": "0"}, [], 422),
+    ("AAPL", {"qty": "-1"}, [], 422),
+    ("AAPL", {"qty": "NaN"}, [], 422),
+    ("AAPL", {"qty": "Infinity"}, [], 422),
+    ("AAPL", {"qty": "1e309"}, [], 422),
+    ("AAPL", {"qty": "1e-30"}, [], 422),
+    ("AAPL", {"qty": "ten"}, [], 422),
+    ("AAPL", {"qty": ""}, [], 422),
+    ("AAPL", {"qty": "1" * 33}, [], 422),
+    ("AAPL", {"account": "paper-of-somebody-else"}, [], 404),
+    ("MSFT", {}, [], 404),
+    ("MSFT", {}, [("Idempotency-Key", "close-with-a-key")], 404),
+    ("\u0410APL", {}, [], 422),
+    ("TOO-LONG", {}, [], 422),
+    ("X" * 17, {}, [], 422),
+    ("AAPL", {}, [("Idempotency-Key", "short")], 400),
+    ("AAPL", {}, [("Idempotency-Key", "twice-the-same"), ("Idempotency-Key", "twice-the-same")], 400),
+]
+
+
+async def test_E00_a_close_that_makes_no_sense_does_nothing(trading: Trading) -> None:
     await trading.hold("AAPL", 10)
     before = await trading.everything()
-    answer = await trading.app.http.delete(
-        f"{PATHS[0]}/{symbol}",
-        params=params,
-        headers=[*headers, ("Authorization", f"Bearer {trading.owner.token}")],
-    )
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert await trading.everything() == before
+    with every_row() as row:
+        for symbol, params, headers, status in _NO_CLOSES:
+            with row(symbol, params, headers):
+                answer = await trading.app.http.delete(
+                    f"{PATHS[0]}/{symbol}",
+                    params=params,
+                    headers=[*headers, ("Authorization", f"Bearer {trading.owner.token}")],
+                )
+                assert answer.status_code == status, answer.text
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert await trading.everything() == before
 
 
 async def test_E00_a_viewer_and_another_user_close_nothing(trading: Trading) -> None:

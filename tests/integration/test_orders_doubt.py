@@ -228,7 +228,9 @@ class Late(FakeBroker):
 async def test_E07_an_answer_after_not_placed_is_the_loud_correction_too(make_app: MakeApp) -> None:
     """Whoever finds the order alive, its account is halted and the stored answer replaced."""
     broker = Late()
-    app = await make_app(broker=broker, timings=replace(QUICK, watch_lookup_s=600.0))
+    app = await make_app(
+        broker=broker, timings=replace(QUICK, send_window_s=0.8, horizon_s=1.5, watch_lookup_s=600.0)
+    )
     trading = Trading(app, broker, await app.owner())
     key = fresh_key()
     call = asyncio.create_task(trading.owner.execute(BUY, key=key))

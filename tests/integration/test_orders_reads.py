@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import pytest
-
 from tests.orders_world import BUY, Trading, id_of
+from tests.rows import every_row
 from tests.world import Client, fresh_key
 
 LIMIT: dict[str, Any] = {"symbol": "MSFT", "side": "buy", "qty": 1, "type": "limit", "limit_price": 100.25}
@@ -28,17 +27,17 @@ async def walk(client: Client, path: str, limit: int, **params: Any) -> list[str
             return ids
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 200])
-async def test_orders_come_newest_first_and_every_page_size_shows_each_once(
-    trading: Trading, limit: int
-) -> None:
+async def test_orders_come_newest_first_and_every_page_size_shows_each_once(trading: Trading) -> None:
     made: list[str] = []
     for n in range(3):
         answer = await trading.owner.execute({**LIMIT, "qty": n + 1}, {**LIMIT, "qty": n + 7})
         made.extend(one["id"] for one in answer.json()["orders"])
-    found = await walk(trading.owner, "/api/trading/orders", limit)
-    assert sorted(found) == sorted(made)
-    assert found == sorted(found, reverse=True)
+    with every_row() as row:
+        for limit in (1, 2, 3, 6, 7, 200):
+            with row(limit):
+                found = await walk(trading.owner, "/api/trading/orders", limit)
+                assert sorted(found) == sorted(made)
+                assert found == sorted(found, reverse=True)
 
 
 async def test_orders_can_be_asked_for_by_status_and_symbol(trading: Trading) -> None:
@@ -55,19 +54,21 @@ async def test_orders_can_be_asked_for_by_status_and_symbol(trading: Trading) ->
     assert await walk(trading.owner, path, 50, symbol="GOOG") == []
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"limit": 0}, {"limit": 201}, {"limit": -1}, {"limit": "many"}, {"limit": 1.5}, {"status": "OPEN"},
-        {"status": "filled"}, {"symbol": "\u0410APL"}, {"symbol": "A" * 17}, {"symbol": ""}, {"after": "a" * 65},
-    ],
-)  # fmt: skip
-async def test_A09_a_page_that_cannot_be_is_a_422(trading: Trading, params: dict[str, Any]) -> None:
-    answer = await trading.owner.get("/api/trading/orders", params=params)
-    assert answer.status_code == 422, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    if "limit" in params:
-        assert (await trading.owner.get("/api/trading/fills", params=params)).status_code == 422
+_NO_PAGES: list[dict[str, Any]] = [
+    {"limit": 0}, {"limit": 201}, {"limit": -1}, {"limit": "many"}, {"limit": 1.5}, {"status": "OPEN"},
+    {"status": "filled"}, {"symbol": "\u0410APL"}, {"symbol": "A" * 17}, {"symbol": ""}, {"after": "a" * 65},
+]  # fmt: skip
+
+
+async def test_A09_a_page_that_cannot_be_is_a_422(trading: Trading) -> None:
+    with every_row() as row:
+        for params in _NO_PAGES:
+            with row(params):
+                answer = await trading.owner.get("/api/trading/orders", params=params)
+                assert answer.status_code == 422, answer.text
+                assert answer.headers["content-type"] == "application/problem+json"
+                if "limit" in params:
+                    assert (await trading.owner.get("/api/trading/fills", params=params)).status_code == 422
 
 
 async def test_fills_tell_every_print_of_an_account_and_of_an_order(trading: Trading) -> None:

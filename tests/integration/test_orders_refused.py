@@ -13,6 +13,7 @@ from jwt.warnings import InsecureKeyLengthWarning
 
 from tests.orders_world import BUY, Trading, id_of
 from tests.world import OWNER_EMAIL, PASSWORD, TEST_KEY, Client, fresh_key
+from tests.wrong_orders import WRONG
 
 LIMIT: dict[str, Any] = {"symbol": "AAPL", "side": "buy", "qty": 1, "type": "limit", "limit_price": 200}
 KEY = "a-key-of-this-test"
@@ -148,11 +149,11 @@ ORDERS = [
     Bad("stop with limit price", call(order(type="stop", stop_price=1, limit_price=1)), 422, "validation"),
     Bad("stop with ioc", call(order(type="stop", stop_price=200, time_in_force="ioc")), 422, "validation"),
     Bad("stop with fok", call(order(type="stop", stop_price=200, time_in_force="fok")), 422, "validation"),
-    Bad("unknown type", call(order(type="stop_limit")), 422, "validation"),
+    Bad("unknown type", call(order(type="iceberg")), 422, "validation"),
     Bad("type in capitals", call(order(type="MARKET")), 422, "validation"),
     Bad("unknown side", call(order(side="sell_short")), 422, "validation"),
-    Bad("unknown time in force", call(order(time_in_force="opg")), 422, "validation"),
-    Bad("options are not here yet", call(order(asset_class="option")), 422, "validation"),
+    Bad("unknown time in force", call(order(time_in_force="gtd")), 422, "validation"),
+    Bad("crypto is not here", call(order(asset_class="crypto")), 422, "validation"),
     Bad("unknown field", call(order(leverage=2)), 422, "validation"),
     Bad("a field that is only ours", call(order(client_order_id="mine")), 422, "validation"),
     Bad("both spellings of qty", call(order(quantity=10)), 422, "validation"),
@@ -162,6 +163,10 @@ ORDERS = [
     Bad("no side", call('{"symbol":"AAPL","qty":1}'), 422, "validation"),
     Bad("an order that is a text", call('"AAPL"'), 422, "validation"),
     Bad("an order that is null", call("null"), 422, "validation"),
+]
+ORDERS += [
+    Bad(f"{code} of {field} {number}", call(json.dumps(body)), 422, "validation")
+    for number, (body, field, code, _) in enumerate(WRONG)
 ]
 BODIES = [
     Bad("no orders", call(""), 422, "validation"),

@@ -18,6 +18,7 @@ from paiid.brokers.paper.store import Change, LostRace, load_open_book, lock_acc
 from paiid.core.db import statement
 from paiid.core.leases import Leases
 from paiid.domain.orders import OrderStatus
+from paiid.domain.paper import Step
 from tests.paper_live import DEADLINE_S, PATIENCE_S, Street, Venue, audit, filled, found, order, over, until
 
 S = DEADLINE_S
@@ -152,7 +153,8 @@ async def test_a_fill_of_an_order_that_has_moved_is_not_booked_and_leaves_no_tra
     async def book_the_fill() -> None:
         async with venue.db.begin() as tx:
             accounts = await lock_accounts(tx, ["me"], street.market.mark_of, 0)
-            accounts.books["me"].fill("AAPL", "buy", Decimal(10), Decimal(100), Decimal(100))
+            step = Step(qty=Decimal(10), price=Decimal(100), ends=OrderStatus.FILLED)
+            accounts.books["me"].settle(before.working, step, Decimal(100))
             await save(tx, accounts, [Change(before, filled_version)])
 
     with pytest.raises(LostRace):

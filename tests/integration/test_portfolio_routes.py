@@ -5,12 +5,18 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import bindparam, insert, update
 
+from paiid.core.db import statement
+from paiid.core.instants import instant
+from paiid.core.tables import accounts, positions
 from paiid.domain.money import money_to_int
 from paiid.domain.quotes import Quote
+from paiid.domain.terms import DEFAULT_TERMS
 from paiid.portfolio.store import Day, keep_days
 from tests.conftest import MakeApp
 from tests.fakes import FakeBroker
+from tests.halt_world import add_order
 from tests.market_world import FakeFeed
 from tests.orders_world import QUICK
 from tests.world import App, Client
@@ -20,30 +26,30 @@ POSITION = {
     "current_price", "lastday_price", "change_today", "asset_class", "source", "as_of", "stale",
 }  # fmt: skip
 SUMMARY = {
-    "account", "total_value", "cash", "buying_power", "total_pl", "total_pl_percent", "day_pl", "day_pl_percent",
+    "account", "total_value", "cash", "buying_power", "options_buying_power", "initial_margin", "maintenance_margin",
+    "margin_call", "margin", "options_level", "total_pl", "total_pl_percent", "day_pl", "day_pl_percent",
     "day_since", "num_positions", "num_winning", "num_losing", "largest_winner", "largest_loser", "exposure", "source",
     "as_of", "stale", "missing_prices",
 }  # fmt: skip
 ACCOUNT = {
     "id", "name", "broker", "mode", "number", "status", "currency", "cash", "equity", "buying_power",
+    "options_buying_power", "initial_margin", "maintenance_margin", "margin_call", "margin", "options_level",
     "long_market_value", "short_market_value", "starting_cash", "open_orders", "num_positions", "source", "as_of",
-    "stale", "missing_prices", "reconciled_at", "reconcile_problem", "created_at", "capabilities",
+    "stale", "missing_prices", "reconciled_at", "reconcile_problem", "only_reduces", "created_at", "capabilities",
 }  # fmt: skip
 
 
-class Shelf(FakeFeed):
-    """A feed from which a symbol can vanish."""
+OPTION = POSITION | {"underlying", "option_type", "strike_price", "expiration_date", "multiplier"}
+CALL_100, PUT_95 = "AAPL261218C00100000", "AAPL261218P00095000"
 
-    def vanish(self, symbol: str) -> None:
-        """No quote of it can be had any more."""
-        del self._memory[symbol]
-        self._listed = tuple(one for one in self._listed if one != symbol)
+
+_POSITION = statement(insert(positions))
 
 
 class World:
     """An app with a broker and a feed in hand, and its owner."""
 
-    def __init__(self, app: App, broker: FakeBroker, feed: Shelf, owner: Client) -> None:
+    def __init__(self, app: App, broker: FakeBroker, feed: FakeFeed, owner: Client) -> None:
         self.app, self.broker, self.feed, self.owner = app, broker, feed, owner
 
     def quote(self, symbol: str, bid: str, ask: str, age_s: float = 0.0) -> Quote:
@@ -65,6 +71,25 @@ class World:
         assert answer.status_code == 200, answer.text
         return answer.json(parse_float=Decimal)
 
+    async def hold(self, symbol: str, qty: int, cost: int) -> None:
+        """A position in contracts, as its prints would have left it; cost in dollars."""
+        async with self.app.state.db.begin() as tx:
+            await tx.execute(
+                _POSITION,
+                {
+                    "account_id": (await self.get("/api/account"))["id"], "symbol": symbol, "asset_class": "option",
+                    "qty": qty * 10**9, "cost_basis": cost * 10**6, "realized_pl": 0, "open_buy_qty": 0,
+                    "open_buy_value": 0, "open_sell_qty": 0, "open_sell_value": 0, "version": 1, "updated_at": 1,
+                },
+            )  # fmt: skip
+
+    async def set_account(self, **values: int) -> None:
+        """Change columns of the account's row."""
+        account = (await self.get("/api/account"))["id"]
+        change = statement(update(accounts).where(accounts.c.id == bindparam("b_id")), columns=list(values))
+        async with self.app.state.db.begin() as tx:
+            await tx.execute(change, {"b_id": account, **values})
+
     async def keep_day(self, equity: str) -> None:
         """What the account was worth at the last roll."""
         account = (await self.get("/api/account"))["id"]
@@ -76,7 +101,7 @@ class World:
 @pytest.fixture
 async def world(make_app: MakeApp) -> World:
     """Ten AAPL bought at 100 and five MSFT sold short at 50; AAPL is worth 111 now, MSFT 40."""
-    broker, feed = FakeBroker(), Shelf()
+    broker, feed = FakeBroker(), FakeFeed()
     app = await make_app(broker=broker, feed=feed, timings=QUICK)
     world = World(app, broker, feed, await app.owner())
     world.quote("AAPL", "99", "101")
@@ -165,7 +190,7 @@ async def test_a_stale_price_is_told_and_said_to_be_stale(world: World) -> None:
 
 async def test_a_missing_price_is_null_wherever_it_would_be_needed_and_never_invented(world: World) -> None:
     await world.keep_day("100060")
-    world.feed.vanish("MSFT")
+    world.feed.unlist("MSFT")
     aapl, msft = await world.get("/api/positions")
     assert aapl["market_value"] == 1110
     needs_a_price = {
@@ -200,10 +225,22 @@ async def test_an_account_has_its_figures_and_what_its_broker_can_hold(world: Wo
     assert found["capabilities"] == {
         "asset_classes": sorted(can.asset_classes),
         "order_types": sorted(can.order_types),
-        "order_classes": ["simple"],
+        "order_classes": sorted(can.order_classes),
         "times_in_force": sorted(can.times_in_force),
         "fractional": can.fractional,
         "short_selling": can.short_selling,
+        "replaceable": sorted(can.replaceable),
+        "table": [
+            {
+                "kind": row.kind,
+                "order_classes": sorted(row.order_classes),
+                "order_types": sorted(row.order_types),
+                "times_in_force": sorted(row.times_in_force),
+                "extended_hours": row.extended_hours,
+            }
+            for row in can.rows
+        ],
+        "notes": dict(can.notes),
     }
     assert await world.get(f"/api/accounts/{found['id']}") == found
     assert await world.get("/api/accounts") == [found]
@@ -264,3 +301,72 @@ async def test_figures_keep_every_digit(world: World) -> None:
     assert b'"current_price":110.000002' in answer.content
     assert b'"market_value":1100.00002' in answer.content
     assert money_to_int(Decimal("1100.00002")) == 1_100_000_020
+
+
+async def test_an_option_is_shown_with_what_it_is_about_and_a_hundred_times_its_price(world: World) -> None:
+    await world.hold(CALL_100, 2, 600)
+    world.quote(CALL_100, "4.90", "5.10")
+    found = await world.get(f"/api/positions/{CALL_100}")
+    assert set(found) == OPTION
+    assert (found["qty"], found["avg_entry_price"], found["cost_basis"]) == (2, 3, 600)
+    assert (found["current_price"], found["market_value"], found["unrealized_pl"]) == (5, 1000, 400)
+    assert (found["asset_class"], found["underlying"], found["option_type"]) == ("option", "AAPL", "call")
+    assert (found["strike_price"], found["expiration_date"], found["multiplier"]) == (100, "2026-12-18", 100)
+    assert await world.get("/api/positions/aapl  261218c00100000") == found
+    summary = await world.get("/api/portfolio/summary")
+    assert (summary["total_value"], summary["exposure"]["long"]) == (100_160 + 1000, 1110 + 1000)
+
+
+async def test_what_may_be_bought_and_what_is_needed_follow_the_terms_of_the_account(
+    make_app: MakeApp,
+) -> None:
+    app = await make_app(feed=FakeFeed(), paper_terms=DEFAULT_TERMS)
+    owner = await app.owner()
+    for path in ("/api/account", "/api/portfolio/summary"):
+        found = (await owner.get(path)).json()
+        assert (found["buying_power"], found["options_buying_power"]) == (200_000, 100_000)
+        assert (found["margin"], found["options_level"], found["margin_call"]) == (True, 3, False)
+        assert (found["initial_margin"], found["maintenance_margin"]) == (0, 0)
+
+
+async def test_margin_is_reckoned_from_the_positions(world: World) -> None:
+    """99,250 in cash, 1,110 long and 200 short."""
+    await world.set_account(margin=1, options_level=2)
+    found = await world.get("/api/account")
+    # 99,250 + half of 1,110 - one and a half times 200.
+    assert (found["options_buying_power"], found["buying_power"]) == (99_505, 199_010)
+    assert found["initial_margin"] == 100_160 - 99_505
+    assert found["maintenance_margin"] == Decimal("337.5"), "a quarter of 1,110, 30 % of 200"
+    assert (found["margin_call"], found["options_level"]) == (False, 2)
+    await world.set_account(cash=-600 * 10**6)
+    assert (await world.get("/api/account"))["margin_call"] is True
+
+
+async def test_open_spreads_hold_buying_power(world: World) -> None:
+    before = await world.get("/api/account")
+    db, clock = world.app.state.db, world.app.state.clock
+    shared: dict[str, Any] = {"order_class": "mleg", "asset_class": "option", "qty": 3 * 10**9}
+    parent = await add_order(
+        db, clock, before["id"], "u", "ACCEPTED", **shared, filled_qty=10**9, reserve_price=-1_800_000
+    )
+    for symbol, side in (("AAPL261218P00100000", "sell"), (PUT_95, "buy")):
+        await add_order(
+            db, clock, before["id"], "u", "ACCEPTED", **shared, parent_id=parent, group_role="leg", symbol=symbol,
+            side=side, ratio_qty=1,
+        )  # fmt: skip
+    assert (await world.get("/api/account"))["buying_power"] == before["buying_power"]
+    await world.set_account(open_combos=1)
+    after = await world.get("/api/account")
+    # Two of three units are open: 500 each, less the credit of 180.
+    assert after["buying_power"] == before["buying_power"] - 640
+    assert after["equity"] == before["equity"]
+
+
+async def test_after_a_reset_only_the_days_since_then_count(world: World) -> None:
+    await world.keep_day("100060")
+    now_us = world.app.state.clock.now_us()
+    assert (await world.get("/api/portfolio/summary"))["day_pl"] == 100
+    await world.set_account(reset_at=now_us)
+    found = await world.get("/api/portfolio/summary")
+    assert found["day_pl"] == found["total_pl"] == 160
+    assert found["day_since"] == instant(now_us)

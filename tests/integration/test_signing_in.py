@@ -19,6 +19,7 @@ async def test_A05_every_wrong_login_gets_the_same_answer(world: World, email: s
     assert "auth.login.refuse" in await world.actions()
 
 
+@pytest.mark.usefixtures("dear_passwords")
 async def test_A05_an_unknown_user_costs_the_same_work_as_a_wrong_password(world: World) -> None:
     compared: list[str] = []
     matches = world.auth._passwords._matches

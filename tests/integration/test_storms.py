@@ -28,6 +28,7 @@ from paiid.cli.serve import server_config
 from paiid.core.clock import SystemClock
 from paiid.core.db import make_database, statement
 from paiid.core.tables import accounts, paper_orders
+from paiid.domain.terms import PLAIN
 from paiid.trading.timings import Timings
 from tests.orders_world import BUY
 from tests.world import OWNER_EMAIL, PASSWORD, Client, fresh_key, make_settings
@@ -73,7 +74,7 @@ class Served:
         self.sent = sent
         self.db_url = db_url
         settings = make_settings(db_url, data_dir)
-        app = create_app(settings, timings=PATIENT, wrap_broker=self._watch)
+        app = create_app(settings, timings=PATIENT, paper_terms=PLAIN, wrap_broker=self._watch)
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._server = uvicorn.Server(server_config(app))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})

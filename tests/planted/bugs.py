@@ -42,12 +42,14 @@ class _ClaimsThatSend:
             if isinstance(one, Claimed):
                 order = next(o for o in one.orders if o.dispatch_deadline_at is not None)
                 broker = self._brokers[one.account.broker]
-                self._sent[order.id] = await self._sender.send(broker, one.account.number, order, one.stamp_s)
+                self._sent[order.id] = await self._sender.send(
+                    broker, one.account.number, order, [], one.stamp_s, one.replacing
+                )
         return results
 
-    async def send(self, broker: Broker, account_number: str, order: Any, stamp_s: float) -> Outcome:
+    async def send(self, broker: Broker, account_number: str, order: Any, *more: Any) -> Outcome:
         done = self._sent.pop(order.id, None)
-        return done or await self._sender.send(broker, account_number, order, stamp_s)
+        return done or await self._sender.send(broker, account_number, order, *more)
 
 
 class SendsBeforeCommit(TradingService):
@@ -65,8 +67,8 @@ class SendsBeforeCommit(TradingService):
 class TakesSilenceForNo(Sender):
     """E11 broken: no answer is taken for a refusal, and the caller buys a second time elsewhere."""
 
-    async def send(self, broker: Broker, account_number: str, order: Any, stamp_s: float) -> Outcome:
-        outcome = await super().send(broker, account_number, order, stamp_s)
+    async def send(self, broker: Broker, account_number: str, order: Any, *more: Any) -> Outcome:
+        outcome = await super().send(broker, account_number, order, *more)
         if outcome.unknown is not None:
             return Outcome(rejected=Reason("send_failed", outcome.unknown))
         return outcome

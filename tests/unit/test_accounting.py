@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from paiid.core.accounting import Accounting
 from paiid.core.limits import MAX_IN_FLIGHT, MAX_IN_FLIGHT_PER_ADDRESS
-from tests.fakes import FakeClock
+from tests.fake_clock import FakeClock
 
 
 def served(accounting: Accounting, *durations_ms: float, status: int = 200) -> None:

@@ -166,6 +166,61 @@ def test_the_day_on_which_the_clocks_change_is_an_hour_shorter_or_longer(before:
     assert AlwaysOpen().next_roll_us(roll) - roll == hours * 3_600_000_000
 
 
+# -- extended hours ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("day", "begins", "ends"),
+    [
+        ("2026-03-06", "2026-03-06 09:00", "2026-03-07 01:00"),
+        ("2026-03-09", "2026-03-09 08:00", "2026-03-10 00:00"),
+        ("2026-11-02", "2026-11-02 09:00", "2026-11-03 01:00"),
+        ("2026-11-27", "2026-11-27 09:00", "2026-11-27 22:00"),
+    ],
+)
+def test_extended_hours_are_from_four_to_eight_eastern_and_to_five_on_an_early_close(
+    day: str, begins: str, ends: str
+) -> None:
+    hours = ExchangeHours()
+    start, end = utc_us(begins), utc_us(ends)
+    assert [hours.is_extended(at) for at in (start - 1, start, end - 1, end)] == [False, True, True, False]
+    assert (
+        hours.extended_end_us(start - 1)
+        == hours.extended_end_us(start)
+        == hours.extended_end_us(end - 1)
+        == end
+    )
+    assert hours.extended_end_us(end) > end
+    assert hours.previous_extended_end_us(end) == end
+    assert hours.previous_extended_end_us(end - 1) < start
+    assert hours.next_extended_us(start - 1) == start
+    assert hours.next_extended_us(start) == hours.next_extended_us(end - 1) > end
+    assert hours.coming_session(start).day == date.fromisoformat(day)
+
+
+def test_over_thanksgiving_extended_hours_rest_until_the_friday_morning() -> None:
+    hours = ExchangeHours()
+    evening = utc_us("2026-11-25 22:00")
+    assert (hours.is_open(evening), hours.is_extended(evening)) == (False, True)
+    assert hours.coming_session(evening).day == date(2026, 11, 27), "after the roll the next session comes"
+    assert not hours.is_extended(THANKSGIVING_US)
+    assert hours.previous_extended_end_us(THANKSGIVING_US) == utc_us("2026-11-26 01:00")
+    assert hours.next_extended_us(THANKSGIVING_US) == utc_us("2026-11-27 09:00")
+    assert hours.extended_end_us(THANKSGIVING_US) == utc_us("2026-11-27 22:00")
+    assert hours.coming_session(THANKSGIVING_US) == session_of(date(2026, 11, 27))
+
+
+def test_the_market_that_never_closes_is_always_in_extended_hours() -> None:
+    hours = AlwaysOpen()
+    roll = utc_us("2026-11-28 21:00")
+    for at in (SATURDAY_US, roll - 1, roll):
+        assert hours.is_extended(at)
+        assert hours.extended_end_us(at) == hours.next_roll_us(at)
+        assert hours.previous_extended_end_us(at) == hours.previous_roll_us(at)
+        assert hours.next_extended_us(at) == at
+        assert [hours.coming_session(at)] == hours.sessions(hours.trading_day(at), hours.trading_day(at))
+
+
 def test_the_settings_name_the_hours() -> None:
     assert isinstance(hours_of("always"), AlwaysOpen)
     assert isinstance(hours_of("exchange"), ExchangeHours)
@@ -213,18 +268,47 @@ def test_the_exchange_opens_when_it_says(at_us: int) -> None:
         assert hours.next_roll_us(at_us) == hours.next_roll_us(opens)
 
 
+@pytest.mark.parametrize("hours", HOURS, ids=["always", "exchange"])
+@given(at_us=INSTANTS)
+def test_extended_hours_hold_the_regular_session_and_end_after_it(hours: MarketHours, at_us: int) -> None:
+    before, after = hours.previous_extended_end_us(at_us), hours.extended_end_us(at_us)
+    assert before <= at_us < after
+    assert hours.previous_extended_end_us(after) == after
+    session = hours.coming_session(at_us)
+    assert session.close_us == hours.next_roll_us(at_us)
+    assert hours.is_open(at_us) == (session.open_us <= at_us < session.close_us)
+    assert all(hours.is_extended(at) for at in (session.open_us, session.close_us - 1))
+    assert hours.extended_end_us(session.open_us) >= session.close_us
+    if hours.is_open(at_us):
+        assert hours.is_extended(at_us)
+    begins = hours.next_extended_us(at_us)
+    assert begins >= at_us
+    assert hours.is_extended(begins)
+    assert hours.never_closes or not hours.is_extended(begins - 1)
+    if not hours.is_extended(at_us):
+        assert hours.extended_end_us(begins) == after
+
+
 @pytest.mark.parametrize("kind", ["always", "exchange"])
 @given(instants=st.lists(SERVED, min_size=1, max_size=12))
 def test_what_is_remembered_never_changes_an_answer(kind: str, instants: list[int]) -> None:
     worn = hours_of(kind)
     for at_us in instants:
-        for near in (at_us, worn.next_roll_us(at_us), worn.previous_roll_us(at_us), worn.next_open_us(at_us)):
+        for near in (
+            at_us, worn.next_roll_us(at_us), worn.previous_roll_us(at_us), worn.next_open_us(at_us),
+            worn.extended_end_us(at_us), worn.next_extended_us(at_us),
+        ):  # fmt: skip
             fresh = hours_of(kind)
             assert worn.is_open(near) == fresh.is_open(near)
             assert worn.previous_roll_us(near) == fresh.previous_roll_us(near)
             assert worn.next_roll_us(near) == fresh.next_roll_us(near)
             assert worn.next_open_us(near) == fresh.next_open_us(near)
             assert worn.trading_day(near) == fresh.trading_day(near)
+            assert worn.coming_session(near) == fresh.coming_session(near)
+            assert worn.is_extended(near) == fresh.is_extended(near)
+            assert worn.extended_end_us(near) == fresh.extended_end_us(near)
+            assert worn.previous_extended_end_us(near) == fresh.previous_extended_end_us(near)
+            assert worn.next_extended_us(near) == fresh.next_extended_us(near)
 
 
 @pytest.mark.parametrize("hours", HOURS, ids=["always", "exchange"])

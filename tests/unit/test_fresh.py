@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from paiid.auth.fresh import FreshCache
-from tests.fakes import FakeClock
+from tests.fake_clock import FakeClock
 
 
 async def test_all_who_wait_share_one_read_even_if_the_first_hangs_up() -> None:

@@ -5,7 +5,7 @@ import pytest
 from paiid.core import limits
 from paiid.core.limits import RateLimiter
 from paiid.domain.errors import Code, Problem
-from tests.fakes import FakeClock
+from tests.fake_clock import FakeClock
 
 
 def test_a_bucket_empties_says_so_in_headers_and_refills() -> None:

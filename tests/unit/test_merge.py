@@ -3,12 +3,15 @@
 import itertools
 from dataclasses import replace
 from decimal import Decimal
+from typing import cast
 
 import pytest
 
 from paiid.brokers import BrokerOrderView
 from paiid.core.clock import SystemClock
+from paiid.core.db import Tx
 from paiid.domain.orders import TERMINAL_STATUSES, OrderStatus, Submission
+from paiid.trading.book import Book
 from paiid.trading.executions import in_force, move, place, signed_qty
 from paiid.trading.merge import differs, learn, show
 from paiid.trading.records import ExecutionRow, OrderRow, PositionRow, average_price, value_of
@@ -231,3 +234,37 @@ def test_an_average_price_is_rounded_half_up_and_of_nothing_there_is_none(
 def test_a_value_taken_back_is_exactly_what_was_booked() -> None:
     for qty, price in ((1, 500_000_000), (3, 500_000_000), (333_333_333, 33_333_333), (7, 1)):
         assert value_of(-qty, price) == -value_of(qty, price)
+
+
+def test_a_stop_to_buy_that_the_broker_tells_as_a_stop_limit_is_the_same_order() -> None:
+    ours = order(type="stop", limit_price=None, stop_price=101 * MICRO)
+    echoed = replace(VIEW, type="stop_limit", limit_price=Decimal("103.52"), stop_price=Decimal(101))
+    assert differs(ours, echoed) is None
+    assert differs(ours, replace(echoed, stop_price=Decimal(102))) == "stop_price"
+    assert differs(replace(ours, side="sell"), replace(echoed, side="sell")) == "type"
+    assert differs(replace(ours, type="stop_limit", limit_price=102 * MICRO), echoed) == "limit_price"
+
+
+@pytest.mark.parametrize(
+    ("own", "before", "told", "shown"),
+    [
+        (3, 4, 7, OrderStatus.CANCELED),
+        (3, 4, 3, OrderStatus.CANCELED),
+        (2, 4, 7, OrderStatus.PARTIALLY_FILLED),
+        (3, None, 7, OrderStatus.PARTIALLY_FILLED),
+    ],
+)
+def test_what_is_told_of_a_replacement_may_include_what_the_old_order_had_filled(
+    own: int, before: int | None, told: int, shown: OrderStatus
+) -> None:
+    old = order(filled_qty=(before or 0) * NANO)
+    new = order(
+        replaces=None if before is None else old.id,
+        filled_qty=own * NANO,
+        broker_filled_qty=told * NANO,
+        broker_status=OrderStatus.CANCELED,
+    )
+    book = Book(cast("Tx", None), SystemClock(), 1)
+    book.register(old)
+    show(new, book=book)
+    assert new.status is shown

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -19,13 +19,15 @@ from paiid.domain.orders import OrderStatus
 from paiid.domain.paper import Step, Taken, Working
 from paiid.domain.paper_account import PaperAccount
 from paiid.domain.quotes import Quote
-from tests.paper_referee import ACCOUNTS, SYMBOLS, Action, Day, JudgedVenue, days, play_judged, run
+from paiid.domain.terms import DEFAULT_TERMS, PLAIN, AccountTerms
+from tests.paper_days import ACCOUNTS, SYMBOLS, Action, days
+from tests.paper_referee import Day, JudgedVenue, play_judged, run
 from tests.paper_world import Market, PureOrder, PureVenue, RealVenue, holding_of
 
 # A failure is told as it was found: to make it small takes longer than a test may.
 BOUNDED = settings(
     phases=[Phase.generate],
-    max_examples=400,
+    max_examples=150,
     deadline=None,
     derandomize=True,
     database=None,
@@ -33,10 +35,14 @@ BOUNDED = settings(
 )
 
 
-@BOUNDED
-@given(days)
-def test_the_books_balance_and_every_rule_holds_after_any_sequence(actions: list[Action]) -> None:
-    run(play_judged(actions, JudgedVenue(Market())))
+@pytest.mark.parametrize("terms", [DEFAULT_TERMS, PLAIN], ids=["margin and costs", "plain"])
+def test_the_books_balance_and_every_rule_holds_after_any_sequence(terms: AccountTerms) -> None:
+    @BOUNDED
+    @given(days)
+    def play(actions: list[Action]) -> None:
+        run(play_judged(actions, JudgedVenue(Market(), terms)))
+
+    play()
 
 
 class ForgetsWhatWasTaken(JudgedVenue):
@@ -45,22 +51,28 @@ class ForgetsWhatWasTaken(JudgedVenue):
 
 
 class FillsMoreThanIsShown(JudgedVenue):
-    def _decide(self, working: Working, quote: Quote | None, taken: Taken | None) -> Step:
-        step = super()._decide(working, quote, taken)
+    def _decide(
+        self, working: Working, quote: Quote | None, taken: Taken | None, terms: AccountTerms
+    ) -> Step:
+        step = super()._decide(working, quote, taken, terms)
         if ZERO < step.qty < working.left and step.ends is None:
             return replace(step, qty=working.left, ends=OrderStatus.FILLED)
         return step
 
 
 class FillsAtTheMiddle(JudgedVenue):
-    def _decide(self, working: Working, quote: Quote | None, taken: Taken | None) -> Step:
-        step = super()._decide(working, quote, taken)
+    def _decide(
+        self, working: Working, quote: Quote | None, taken: Taken | None, terms: AccountTerms
+    ) -> Step:
+        step = super()._decide(working, quote, taken, terms)
         return replace(step, price=quote.mid) if step.qty > 0 and quote is not None else step
 
 
 class FillsTheLimitOrderAsIfItHadNone(JudgedVenue):
-    def _decide(self, working: Working, quote: Quote | None, taken: Taken | None) -> Step:
-        return super()._decide(replace(working, limit_price=None), quote, taken)
+    def _decide(
+        self, working: Working, quote: Quote | None, taken: Taken | None, terms: AccountTerms
+    ) -> Step:
+        return super()._decide(replace(working, limit_price=None), quote, taken, terms)
 
 
 class NeverAsksWhatItCosts(JudgedVenue):
@@ -77,25 +89,68 @@ class KeepsTheRestThatCannotBePaid(JudgedVenue):
 
 
 class TradesOnAnything(JudgedVenue):
-    def _decide(self, working: Working, quote: Quote | None, taken: Taken | None) -> Step:
+    def _decide(
+        self, working: Working, quote: Quote | None, taken: Taken | None, terms: AccountTerms
+    ) -> Step:
         if quote is not None:
             quote = replace(quote, stale=False)
-        return super()._decide(working, quote, taken)
+        return super()._decide(working, quote, taken, terms)
 
 
 class KeepsDayOrders(JudgedVenue):
-    def _decide(self, working: Working, quote: Quote | None, taken: Taken | None) -> Step:
-        return super()._decide(replace(working, expires_at_us=None), quote, taken)
+    def _decide(
+        self, working: Working, quote: Quote | None, taken: Taken | None, terms: AccountTerms
+    ) -> Step:
+        return super()._decide(replace(working, expires_at_us=None), quote, taken, terms)
 
 
 class TradesAtOnce(JudgedVenue):
-    def _decide(self, working: Working, quote: Quote | None, taken: Taken | None) -> Step:
-        return super()._decide(replace(working, live_at_us=0), quote, taken)
+    def _decide(
+        self, working: Working, quote: Quote | None, taken: Taken | None, terms: AccountTerms
+    ) -> Step:
+        return super()._decide(replace(working, live_at_us=0), quote, taken, terms)
 
 
 class ForgetsToRelease(JudgedVenue):
-    async def _end(self, order: PureOrder, status: OrderStatus, reason: str | None) -> None:
-        order.status, order.reason = status, reason
+    def _settle(self, book: PaperAccount, order: PureOrder, step: Step) -> Decimal:
+        if step.ends is not None and step.qty == 0:
+            order.status, order.reason = step.ends, step.reason
+            return ZERO
+        return super()._settle(book, order, step)
+
+
+class ForgetsTheFees(JudgedVenue):
+    def _settle(self, book: PaperAccount, order: PureOrder, step: Step) -> Decimal:
+        fee = super()._settle(book, order, step)
+        order.fees -= fee
+        return ZERO
+
+
+class MovesNoPrice(JudgedVenue):
+    def _decide(
+        self, working: Working, quote: Quote | None, taken: Taken | None, terms: AccountTerms
+    ) -> Step:
+        return super()._decide(working, quote, taken, replace(terms, impact=False))
+
+
+class LetsTheTrailGoBack(JudgedVenue):
+    def _decide(
+        self, working: Working, quote: Quote | None, taken: Taken | None, terms: AccountTerms
+    ) -> Step:
+        return super()._decide(replace(working, hwm=None), quote, taken, terms)
+
+
+class SellsFractionsThatAreNotThere(JudgedVenue):
+    def _means(self, book: PaperAccount, order: PureOrder, step: Step) -> Step:
+        cut = super()._means(book, order, step)
+        return step if cut.reason == "insufficient_qty" else cut
+
+
+class TradesAllNight(JudgedVenue):
+    def _decide(
+        self, working: Working, quote: Quote | None, taken: Taken | None, terms: AccountTerms
+    ) -> Step:
+        return super()._decide(replace(working, extended_hours=True), quote, taken, terms)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +166,11 @@ class ForgetsToRelease(JudgedVenue):
         KeepsDayOrders,
         TradesAtOnce,
         ForgetsToRelease,
+        ForgetsTheFees,
+        MovesNoPrice,
+        LetsTheTrailGoBack,
+        SellsFractionsThatAreNotThere,
+        TradesAllNight,
     ],
     ids=lambda planted: planted.__name__,
 )
@@ -118,31 +178,18 @@ def test_the_referee_catches_each_planted_bug(planted: type[PureVenue]) -> None:
     @BOUNDED
     @given(days)
     def play(actions: list[Action]) -> None:
-        run(play_judged(actions, planted(Market())))
+        run(play_judged(actions, planted(Market(), DEFAULT_TERMS)))
 
     with pytest.raises(AssertionError):
         play()
-
-
-@pytest.fixture
-def template(_sqlite_template: Path) -> Path:
-    """A migrated, empty database file."""
-    return _sqlite_template
-
-
-@pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    """One loop for all examples of a test."""
-    with asyncio.Runner() as one:
-        yield one
 
 
 async def _same_end(actions: list[Action], path: Path, venue: type[RealVenue] = RealVenue) -> None:
     database = make_database(f"sqlite:///{path}", SystemClock())
     await database.start()
     try:
-        pure = Day(PureVenue(Market()))
-        real = Day(await venue.open(Market(), database))
+        pure = Day(PureVenue(Market(), DEFAULT_TERMS))
+        real = Day(await venue.open(Market(), database, DEFAULT_TERMS))
         for day in (pure, real):
             await day.open()
             for action in actions:
@@ -168,7 +215,7 @@ def _copy(template: Path, tmp_path: Path) -> Path:
     return path
 
 
-@settings(BOUNDED, max_examples=80)
+@settings(BOUNDED, max_examples=40)
 @given(days)
 def test_the_real_books_end_as_the_pure_rules_do(
     runner: asyncio.Runner, template: Path, tmp_path: Path, actions: list[Action]

@@ -5,6 +5,8 @@ import pytest
 from paiid.core.settings import Settings, SettingsError, describe, load_settings, mask_url
 
 KEY = "test-key-" * 8
+PAPER_KEYS = {"ALPACA_PAPER_API_KEY": "PKTEST0001", "ALPACA_PAPER_SECRET_KEY": "test-secret-paper"}
+LIVE_KEYS = {"ALPACA_LIVE_API_KEY": "AKTEST0001", "ALPACA_LIVE_SECRET_KEY": "test-secret-live"}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,35 @@ KEY = "test-key-" * 8
         ({"TRUSTED_PROXIES": "proxy.example"}, ["TRUSTED_PROXIES"]),
         ({"IDMP_TTL_SECONDS": "-1"}, ["IDMP_TTL_SECONDS"]),
         ({"BROKER": "alpaca"}, ["BROKER"]),
+        ({"BROKER": "alpaca", "TESTING": "true", **PAPER_KEYS}, ["BROKER"]),
+        ({"ALPACA_PAPER_API_KEY": "PKTEST"}, ["ALPACA_PAPER_SECRET_KEY"]),
+        ({"ALPACA_PAPER_SECRET_KEY": "test-secret"}, ["ALPACA_PAPER_API_KEY"]),
+        ({"ALPACA_LIVE_API_KEY": "AKTEST"}, ["ALPACA_LIVE_SECRET_KEY"]),
+        ({"ALPACA_API_BASE_URL": "http://paper-api.alpaca.markets"}, ["ALPACA_API_BASE_URL"]),
+        ({"ALPACA_API_BASE_URL": "https://api.alpaca.markets"}, ["ALPACA_API_BASE_URL"]),
+        ({"ALPACA_API_BASE_URL": "https://user:pw@paper-api.alpaca.markets"}, ["ALPACA_API_BASE_URL"]),
+        ({"ALPACA_API_BASE_URL": "http://127.0.0.1.example.com"}, ["ALPACA_API_BASE_URL"]),
+        ({"ALPACA_API_BASE_URL": "ftp://localhost"}, ["ALPACA_API_BASE_URL"]),
+        ({"ALPACA_STREAM_URL": "ws://10.0.0.1/stream"}, ["ALPACA_STREAM_URL"]),
+        ({"ALPACA_STREAM_URL": "wss://api.alpaca.markets/stream"}, ["ALPACA_STREAM_URL"]),
+        (
+            {"ALPACA_API_BASE_URL": "http://[::1]:8010", "LIVE_TRADING": "true", "JWT_SECRET_KEY": KEY},
+            ["ALPACA_API_BASE_URL", "ALPACA_STREAM_URL", "ALPACA_DATA_BASE_URL"],
+        ),
         ({"MARKET_DATA": "tradier"}, ["MARKET_DATA"]),
+        ({"MARKET_DATA": "alpaca"}, ["MARKET_DATA"]),
+        ({"MARKET_DATA": "alpaca", "TESTING": "true", **PAPER_KEYS}, ["MARKET_DATA"]),
+        ({"MARKET_DATA": "replay"}, ["REPLAY_FILE"]),
+        ({"MARKET_DATA": "replay", "REPLAY_FILE": "/no/such/file"}, ["REPLAY_FILE"]),
+        ({"REPLAY_SPEED": "0"}, ["REPLAY_SPEED"]),
+        ({"REPLAY_SPEED": "nan"}, ["REPLAY_SPEED"]),
+        ({"REPLAY_SPEED": "1e3"}, ["REPLAY_SPEED"]),
+        ({"REDIS_URL": "http://127.0.0.1:6379"}, ["REDIS_URL"]),
+        ({"REDIS_URL": "redis://"}, ["REDIS_URL"]),
+        ({"REDIS_URL": "redis://127.0.0.1:99999"}, ["REDIS_URL"]),
+        ({"REDIS_URL": "redis://:pa/ss@127.0.0.1:6379"}, ["REDIS_URL"]),
+        ({"REDIS_URL": "redis://cache.example:6379", "TESTING": "true"}, ["REDIS_URL"]),
+        ({"ALPACA_DATA_BASE_URL": "http://data.alpaca.markets"}, ["ALPACA_DATA_BASE_URL"]),
         ({"SIM_SEED": "x"}, ["SIM_SEED"]),
         ({"SIM_HOURS": "sometimes"}, ["SIM_HOURS"]),
         ({"DEFAULT_ACCOUNT": "no spaces"}, ["DEFAULT_ACCOUNT"]),
@@ -61,6 +91,83 @@ def test_no_variable_at_all_is_a_whole_service() -> None:
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
 
 
+def test_two_variables_are_all_that_alpaca_needs() -> None:
+    settings = load_settings(PAPER_KEYS)
+    assert (settings.broker, settings.trades_at_alpaca, settings.trades_live_at_alpaca) == (
+        "alpaca",
+        True,
+        False,
+    )
+    assert load_settings({**PAPER_KEYS, "BROKER": "paper"}).broker == "paper"
+
+
+def test_with_testing_no_keys_are_used() -> None:
+    settings = load_settings({**PAPER_KEYS, "TESTING": "true"})
+    assert (settings.broker, settings.trades_at_alpaca) == ("paper", False)
+
+
+def test_live_keys_are_read_with_live_trading_only_and_change_no_default() -> None:
+    assert not load_settings(LIVE_KEYS).trades_at_alpaca
+    settings = load_settings({**LIVE_KEYS, "LIVE_TRADING": "true", "JWT_SECRET_KEY": KEY})
+    assert (settings.broker, settings.trades_at_alpaca, settings.trades_live_at_alpaca) == (
+        "paper",
+        True,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "api", "stream"),
+    [
+        ("http://127.0.0.1:8010/", "http://127.0.0.1:8010", "ws://127.0.0.1:8010/stream"),
+        (
+            "https://paper-api.alpaca.markets/v2",
+            "https://paper-api.alpaca.markets",
+            "wss://paper-api.alpaca.markets/stream",
+        ),
+        ("http://localhost:9/v2/", "http://localhost:9", "ws://localhost:9/stream"),
+    ],
+)
+def test_the_stream_follows_the_base_url_unless_it_is_named(given: str, api: str, stream: str) -> None:
+    settings = load_settings({"ALPACA_API_BASE_URL": given})
+    assert (settings.alpaca_api_base_url, settings.alpaca_stream_url) == (api, stream)
+    named = load_settings({"ALPACA_API_BASE_URL": given, "ALPACA_STREAM_URL": "ws://127.0.0.1:7/s"})
+    assert named.alpaca_stream_url == "ws://127.0.0.1:7/s"
+
+
+@pytest.mark.parametrize(
+    ("given", "data", "stream", "venue"),
+    [
+        ({}, "https://data.alpaca.markets", "wss://stream.data.alpaca.markets/v2/iex", "iex"),
+        (
+            {"ALPACA_DATA_BASE_URL": "https://data.alpaca.markets/v2/sip"},
+            "https://data.alpaca.markets",
+            "wss://stream.data.alpaca.markets/v2/sip",
+            "sip",
+        ),
+        (
+            {"ALPACA_API_BASE_URL": "http://127.0.0.1:8010/v2"},
+            "http://127.0.0.1:8010",
+            "ws://127.0.0.1:8010/v2/iex",
+            "iex",
+        ),
+        (
+            {"ALPACA_API_BASE_URL": "https://paper-api.alpaca.markets"},
+            "https://data.alpaca.markets",
+            "wss://stream.data.alpaca.markets/v2/iex",
+            "iex",
+        ),
+    ],
+)
+def test_the_keys_of_a_simulator_are_never_sent_to_the_real_data_host(
+    given: dict[str, str], data: str, stream: str, venue: str
+) -> None:
+    settings = load_settings({**PAPER_KEYS, **given})
+    assert settings.market_data == "alpaca"
+    assert (settings.alpaca_data_url, settings.alpaca_data_stream_url) == (data, stream)
+    assert settings.alpaca_data_venue == venue
+
+
 @pytest.mark.parametrize("url", ["postgres://u:pw@h/db", "postgresql://u:pw@h:5433/db?sslmode=require"])
 def test_the_forms_hosts_hand_out_are_taken_as_they_are(url: str) -> None:
     settings = load_settings({"DATABASE_URL": url, "JWT_SECRET_KEY": KEY})
@@ -73,11 +180,14 @@ def test_no_secret_is_ever_shown() -> None:
         "JWT_SECRET_KEY": KEY,
         "JWT_SECRET_KEY_PREVIOUS": KEY + "old",
         "OWNER_PASSWORD": "test password",
+        **PAPER_KEYS,
+        **LIVE_KEYS,
         "DATABASE_URL": "postgresql://user:hunter22@db.example/paiid",
+        "REDIS_URL": "redis://user:hunter33@cache.example:6379/0",
     }
     settings = load_settings(secrets)
     shown = repr(settings) + str(describe(settings))
-    for value in (*list(secrets.values())[:4], "hunter22"):
+    for value in (*list(secrets.values())[:8], "hunter22", "hunter33"):
         assert value not in shown
     assert mask_url(secrets["DATABASE_URL"]) == "postgresql://db.example/paiid"
 

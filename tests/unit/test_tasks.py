@@ -3,7 +3,7 @@
 import asyncio
 
 from paiid.core.tasks import Background
-from tests.fakes import FakeClock
+from tests.fake_clock import FakeClock
 
 
 async def until(condition: "asyncio.Event") -> None:

@@ -5,7 +5,9 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paiid.domain.margin import Combo
 from paiid.domain.money import ZERO, round_money
+from paiid.domain.occ import find_contract
 from paiid.domain.quotes import Quote
 from paiid.domain.valuation import (
     Holding,
@@ -15,6 +17,7 @@ from paiid.domain.valuation import (
     best_and_worst,
     change_since,
     closing_price,
+    expired_price,
     mark_from,
     rewind,
     value_account,
@@ -96,6 +99,81 @@ def test_buying_power_is_the_formula_of_the_venue():
     one = Holding("AAPL", "stock", D(-10), D(-1000), open_buy_qty=D(20), open_buy_value=D(2000))
     worth = value_account(D(11_000), [Valued(one, Mark(D(100), None, "simulated", 1, False))])
     assert worth.buying_power == D(11_000) - D(1500) - D(1000)
+
+
+def option(qty: str, cost: str, price: str | None, strike: str = "100", kind: str = "C") -> Valued:
+    """Contracts on AAPL that expire on 18 December 2026."""
+    return valued(qty, cost, price, "2", f"AAPL261218{kind}{int(D(strike) * 1000):08d}")
+
+
+def test_a_contract_is_worth_a_hundred_times_its_price():
+    """Two bought at 3 and three sold at 2, costs in dollars."""
+    long, short = option("2", "600", "5"), option("-3", "-600", "2.5")
+    assert (long.avg_entry_price, short.avg_entry_price) == (D(3), D(2))
+    assert (long.market_value, short.market_value) == (D(1000), D(-750))
+    assert (long.unrealized_pl, short.unrealized_pl) == (D(400), D(-150))
+    assert (long.unrealized_plpc, long.change_today) == (D("0.666667"), D("1.5"))
+    worth = value_account(D(10_000), [long, option("-1", "-500", "4", "110", "P")])
+    assert (worth.equity, worth.long, worth.short) == (D(10_600), D(1000), D(-400))
+
+
+def test_what_is_free_and_what_is_needed_follow_from_the_terms_of_the_account():
+    """100 shares at 100 against 1,000 of debt, and a bull put spread 5 wide."""
+    held = [
+        valued("100", "9000", "100"),
+        option("-1", "-500", "5", kind="P"),
+        option("1", "300", "3", "95", "P"),
+    ]
+    plain = value_account(D(9_000), held)
+    assert (plain.buying_power, plain.options_buying_power) == (D(8_500), D(8_500))
+    lent = value_account(D(9_000), held, margin=True)
+    assert (lent.options_buying_power, lent.buying_power) == (D(13_500), D(27_000))
+    assert lent.equity == D(18_800)
+    needed = lent.requirements
+    assert needed is not None
+    # Half of the shares, and of the spread its width less the 200 dollars that it has cost by now.
+    assert (needed.initial, needed.maintenance, needed.call) == (D(5_300), D(2_800), False)
+    assert lent.equity - needed.initial == lent.options_buying_power
+    lower = value_account(D(20_000), held, margin=True, options_level=2)
+    assert lower.options_buying_power == D(20_000 + 5_000 - 10_000)
+
+
+def test_an_account_with_less_than_the_maintenance_requirement_is_called():
+    def account(cash: str) -> bool:
+        found = value_account(D(cash), [valued("100", "10000", "100")], margin=True).requirements
+        assert found is not None
+        return found.call
+
+    assert not account("-7500")
+    assert account("-7500.01")
+
+
+def test_open_spreads_reserve_what_they_may_cost():
+    spread = Combo((("AAPL261218P00100000", D(-1)), ("AAPL261218P00095000", D(1))), D(-180))
+    worth = value_account(D(1_000), [], [spread])
+    assert (worth.buying_power, worth.equity) == (D(680), D(1_000))
+    assert worth.requirements is not None
+    assert worth.requirements.initial == D(320)
+    assert worth.requirements.maintenance == 0
+
+
+def test_without_every_price_or_cover_nothing_is_said_of_what_is_needed():
+    unpriced = value_account(D(5_000), [valued("10", "1000", None)], margin=True)
+    assert unpriced.requirements is None
+    assert unpriced.buying_power == D(10_000), "what has no price is not lent on"
+    bare = value_account(D(5_000), [option("-1", "-500", "5")])
+    assert (bare.buying_power, bare.options_buying_power, bare.requirements) == (None, None, None)
+    assert bare.equity == D(4_500)
+
+
+def test_a_contract_that_expired_with_the_day_was_worth_its_intrinsic_value():
+    """The close was 98."""
+    call, put = (find_contract(f"AAPL261218{right}00100000") for right in "CP")
+    assert call is not None
+    assert put is not None
+    assert expired_price(call, quote(at_us=2000), 1500) == 0
+    assert expired_price(put, quote(at_us=2000), 1500) == D(2)
+    assert expired_price(put, None, 1500) is None
 
 
 def test_a_symbol_with_open_orders_alone_is_no_position():

@@ -1,22 +1,24 @@
 """Accounts, grants and settings of users: who may use which account, and with which choices of his own."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from paiid.accounts import store
 from paiid.accounts.records import Account, Grant, UserSettings
 from paiid.auth.fresh import FreshCache
 from paiid.auth.store import lock_user
+from paiid.brokers import BrokerAccount
 from paiid.core.audit import AuditEntry, write_audit
 from paiid.core.clock import Clock
-from paiid.core.db import Database, Tx
+from paiid.core.db import Database, Tx, UniqueViolation
 from paiid.core.settings import Settings
 from paiid.domain.errors import Code, Problem, invalid_field, not_found
 from paiid.domain.identity import SYSTEM, Actor, Principal, Right, Role
+from paiid.domain.terms import DEFAULT_TERMS, AccountTerms
 
-PAPER_CASH = 100_000_000_000
-"""100,000 dollars in millionths."""
 _FRESH_S = 1.5
 _MOST_VIEWS = 10_000
 
@@ -32,12 +34,17 @@ class _View:
 class AccountService:
     """Answers from memory for up to 1.5 s; the claim checks the grant again in its transaction."""
 
-    def __init__(self, db: Database, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self, db: Database, clock: Clock, settings: Settings, paper_terms: AccountTerms = DEFAULT_TERMS
+    ) -> None:
+        self._paper_terms = paper_terms
         self._db = db
         self._clock = clock
         self._default_account = settings.default_account
         self._live_trading = settings.live_trading
+        self._broker = settings.broker
         self._views: FreshCache[str, _View] = FreshCache(clock, _FRESH_S, _MOST_VIEWS)
+        self._changed: list[Callable[[str], None]] = []
 
     # -- which account ------------------------------------------------------------------------------
 
@@ -64,17 +71,24 @@ class AccountService:
             raise Problem(Code.FORBIDDEN, "This is a live account, and LIVE_TRADING is off.")
 
     def _default(self, principal: Principal, view: _View) -> Account:
-        """The user's choice, the deployment's if he may use it, his own paper account, or the only one he has.
+        """The user's choice, the deployment's if he may use it (DEFAULT_ACCOUNT, or the account at BROKER), his own
+        paper account, or the only one he has.
 
         A live account is never anybody's default but by DEFAULT_ACCOUNT.
         """
         chosen = view.accounts.get(view.settings.default_account or "")
         if chosen is not None and chosen.mode != "live":
             return chosen
-        for candidate in (self._default_account, paper_account_id(principal.user_id)):
-            found = view.accounts.get(candidate or "")
-            if found is not None:
-                return found
+        named = view.accounts.get(self._default_account or "")
+        if named is not None:
+            return named
+        # Where orders go by default; several accounts there are no default.
+        there = [one for one in view.accounts.values() if one.broker == self._broker and one.mode != "live"]
+        if self._broker != store.BUILT_IN and len(there) == 1:
+            return there[0]
+        own = view.accounts.get(paper_account_id(principal.user_id))
+        if own is not None:
+            return own
         usable = [account for account in view.accounts.values() if account.mode != "live"]
         if len(usable) == 1:
             return usable[0]
@@ -106,6 +120,17 @@ class AccountService:
     def forget(self, user_id: str) -> None:
         """Read this user's accounts and settings afresh; for whoever changes them elsewhere."""
         self._views.drop(user_id)
+        for tell in self._changed:
+            tell(user_id)
+
+    def on_change(self, tell: Callable[[str], None]) -> None:
+        """Be told at once, on the event loop, of each user whose accounts or settings have changed on this replica."""
+        self._changed.append(tell)
+
+    async def load_granted(self, user_ids: Collection[str]) -> set[tuple[str, str]]:
+        """(user, account) for every grant of these users, from the database now, in one query."""
+        async with self._db.read() as tx:
+            return await store.load_granted(tx, user_ids)
 
     # -- the built-in paper account -----------------------------------------------------------------
 
@@ -113,9 +138,17 @@ class AccountService:
         """For a user who is new or has a new role, in the transaction that makes him so.
 
         Owners and traders get `trade` on their own paper account, which is opened once; a viewer keeps only
-        rights to view (contract A10).
+        rights to view. The accounts of the environment belong to the owners: who becomes one may use them, who is
+        none any more keeps what an owner has given him (contract A10).
         """
         now_us = await tx.now_us()
+        if role == "owner":
+            for account_id in await store.load_environment_ids(tx):
+                await store.put_grant(tx, Grant(user_id, account_id, "trade", now_us, SYSTEM.id))
+        else:
+            dropped = await store.drop_environment_grants(tx, user_id, SYSTEM.id)
+            if dropped:
+                await self._audit(tx, now_us, SYSTEM, "grant.drop", f"user:{user_id}", {"grants": dropped})
         if role == "viewer":
             lowered = await store.lower_grants(tx, user_id)
             if lowered:
@@ -126,17 +159,54 @@ class AccountService:
                 account = Account(
                     account_id, "paper", "paper", account_id, "Paper account", "active", user_id, "trade"
                 )
-                await store.add_account(tx, account, PAPER_CASH, now_us)
+                await store.add_account(tx, account, self._paper_terms, now_us)
                 await self._audit(
                     tx,
                     now_us,
                     SYSTEM,
                     "account.open",
                     f"account:{account_id}",
-                    {"user": user_id, "cash": 100_000},
+                    {"user": user_id, "cash": int(self._paper_terms.starting_cash)},
                 )
             await store.put_grant(tx, Grant(user_id, account_id, "trade", now_us, SYSTEM.id))
         self.forget(user_id)
+
+    # -- accounts of the environment ----------------------------------------------------------------
+
+    async def open_environment_account(self, broker: str, found: BrokerAccount) -> str:
+        """The ledger's id of an account that is there by itself; the first time it is opened for the owners, with
+        books that do not agree yet. Raises DatabaseUnavailable."""
+        account_id = environment_account_id(broker, found.mode, found.number)
+        try:
+            owners = await self._open_for_owners(account_id, broker, found)
+        except UniqueViolation:
+            # Another process was first.
+            return account_id
+        for user_id in owners:
+            self.forget(user_id)
+        return account_id
+
+    async def _open_for_owners(self, account_id: str, broker: str, found: BrokerAccount) -> list[str]:
+        """The owners, who may all trade in it; nobody where it is open already. Raises UniqueViolation."""
+        async with self._db.begin() as tx:
+            if await store.account_exists(tx, account_id):
+                return []
+            owners = await store.load_owners(tx)
+            for user_id in sorted(owners):
+                await lock_user(tx, user_id)
+            now_us = await tx.now_us()
+            name = f"{broker.capitalize()} {found.mode} account"
+            first = owners[0] if owners else ""
+            account = Account(
+                account_id, broker, found.mode, found.number, name, found.status, first, "trade"
+            )
+            terms = AccountTerms(Decimal(0), margin=found.margin, options_level=found.options_level)
+            await store.add_account(tx, account, terms, now_us, "the opening balances are not booked yet")
+            for user_id in owners:
+                await store.put_grant(tx, Grant(user_id, account_id, "trade", now_us, SYSTEM.id))
+            detail = {"broker": broker, "mode": found.mode, "number": found.number, "owners": owners}
+            await self._audit(tx, now_us, SYSTEM, "account.open", f"account:{account_id}", detail)
+            return owners
 
     # -- grants -------------------------------------------------------------------------------------
 
@@ -249,9 +319,21 @@ class AccountService:
         await write_audit(tx, self._clock, at_us, [AuditEntry(actor, action, subject, detail, request_id)])
 
 
+def environment_account_id(broker: str, mode: str, number: str) -> str:
+    """The id of an account of the environment: the same on every replica and after a restore."""
+    return f"{broker}-{mode}-" + re.sub(r"[^A-Za-z0-9._-]", "-", number)[:40]
+
+
 def paper_account_id(user_id: str) -> str:
     """The id of a user's own paper account."""
     return "paper-" + user_id.removeprefix("usr_")
 
 
-__all__ = ["Account", "AccountService", "Grant", "UserSettings", "paper_account_id"]
+__all__ = [
+    "Account",
+    "AccountService",
+    "Grant",
+    "UserSettings",
+    "environment_account_id",
+    "paper_account_id",
+]

@@ -1,18 +1,23 @@
 """The SQL of accounts as grants show them, of the grants themselves, and of user settings."""
 
 import json
+from collections.abc import Collection
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from paiid.accounts.records import Account, Grant, UserSettings, settings_from, settings_to
-from paiid.core.db import Tx, statement
-from paiid.core.tables import accounts, grants, user_settings
+from paiid.core.db import Tx, any_of, statement
+from paiid.core.tables import accounts, grants, user_settings, users
 from paiid.domain.identity import Right
+from paiid.domain.money import money_to_int
+from paiid.domain.terms import AccountTerms
 
 _COLUMNS = [
     accounts.c[name] for name in ("id", "broker", "mode", "number", "name", "status", "owner_user_id")
 ]
 
+BUILT_IN = "paper"
+"""The broker whose accounts the service opens itself."""
 ACCOUNT_FIELDS = tuple(Account.__dataclass_fields__)
 GRANT_FIELDS = tuple(Grant.__dataclass_fields__)
 
@@ -22,6 +27,7 @@ _OF_USER = statement(
     .where(grants.c.user_id == bindparam("b_user"))
     .order_by(accounts.c.created_at, accounts.c.id)
 )
+_GRANTED = statement(select(grants.c.user_id, grants.c.account_id).where(any_of(grants.c.user_id, "b_users")))
 _EXISTS = statement(select(accounts.c.id).where(accounts.c.id == bindparam("b_id")))
 _ADD_ACCOUNT = statement(insert(accounts))
 _GRANTS = statement(
@@ -43,6 +49,20 @@ _LOWER_GRANTS = statement(
     update(grants).where(grants.c.user_id == bindparam("b_user"), grants.c.access == bindparam("b_from")),
     columns=["access"],
 )
+_ENVIRONMENT = select(accounts.c.id).where(accounts.c.broker != BUILT_IN)
+_DROP_ENVIRONMENT_GRANTS = statement(
+    delete(grants).where(
+        grants.c.user_id == bindparam("b_user"),
+        grants.c.created_by == bindparam("b_by"),
+        grants.c.account_id.in_(_ENVIRONMENT),
+    )
+)
+_ENVIRONMENT_IDS = statement(_ENVIRONMENT.order_by(accounts.c.id))
+_OWNERS = statement(
+    select(users.c.id)
+    .where(users.c.role == "owner", users.c.disabled_at.is_(None))
+    .order_by(users.c.created_at, users.c.id)
+)
 _DROP_GRANT = statement(
     delete(grants).where(
         grants.c.user_id == bindparam("b_user"), grants.c.account_id == bindparam("b_account")
@@ -62,13 +82,23 @@ async def load_accounts_of(tx: Tx, user_id: str) -> list[Account]:
     return [Account(**{name: row[name] for name in ACCOUNT_FIELDS}) for row in rows]
 
 
+async def load_granted(tx: Tx, user_ids: Collection[str]) -> set[tuple[str, str]]:
+    """(user, account) for every grant of these users."""
+    rows = await tx.fetch(_GRANTED, {"b_users": sorted(user_ids)})
+    return {(row["user_id"], row["account_id"]) for row in rows}
+
+
 async def account_exists(tx: Tx, account_id: str) -> bool:
     """Whether the ledger knows the account."""
     return await tx.fetch_one(_EXISTS, {"b_id": account_id}) is not None
 
 
-async def add_account(tx: Tx, account: Account, cash: int, at_us: int) -> None:
-    """A new account with its cash in millionths. Raises UniqueViolation when it exists."""
+async def add_account(
+    tx: Tx, account: Account, terms: AccountTerms, at_us: int, problem: str | None = None
+) -> None:
+    """A new account on these terms; with `problem` its books do not agree with its broker's yet. Raises
+    UniqueViolation when it exists."""
+    cash = money_to_int(terms.starting_cash)
     await tx.execute(
         _ADD_ACCOUNT,
         {
@@ -86,10 +116,29 @@ async def add_account(tx: Tx, account: Account, cash: int, at_us: int) -> None:
             "event_epoch": 1,
             "version": 0,
             "reconciled_at": None,
-            "reconcile_problem": None,
+            "reconcile_problem": problem,
             "created_at": at_us,
+            "margin": int(terms.margin),
+            "options_level": terms.options_level,
+            "open_combos": 0,
+            "reset_at": 0,
         },
     )
+
+
+async def load_owners(tx: Tx) -> list[str]:
+    """Ids of the owners that may sign in, the first one first."""
+    return [str(row["id"]) for row in await tx.fetch(_OWNERS)]
+
+
+async def load_environment_ids(tx: Tx) -> list[str]:
+    """Accounts that are not at the built-in venue: those of the environment (contract A10)."""
+    return [str(row["id"]) for row in await tx.fetch(_ENVIRONMENT_IDS)]
+
+
+async def drop_environment_grants(tx: Tx, user_id: str, given_by: str) -> int:
+    """Take back rights on accounts of the environment that were given so. Hold his row alone before."""
+    return await tx.execute(_DROP_ENVIRONMENT_GRANTS, {"b_user": user_id, "b_by": given_by})
 
 
 async def list_grants(tx: Tx, account_id: str) -> list[Grant]:

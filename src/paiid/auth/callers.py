@@ -5,6 +5,7 @@ within 2 s; on this one at once. Orders do not rely on it: the claim checks in i
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,7 +25,9 @@ _MOST_CHARACTERS = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
+    """Whom a bearer text stands for, and until when by itself; None: until it is revoked."""
+
     principal: Principal
     expires_at_us: int | None
 
@@ -37,8 +40,13 @@ class Callers:
         self._clock = clock
         self._tokens = tokens
         self._static_token = static_token
-        self._known: FreshCache[str, _Known] = FreshCache(clock, FRESH_S, MOST_CALLERS)
+        self._known: FreshCache[str, Known] = FreshCache(clock, FRESH_S, MOST_CALLERS)
         self._touching: set[asyncio.Task[None]] = set()
+        self._changed: list[Callable[[str], None]] = []
+
+    def on_change(self, tell: Callable[[str], None]) -> None:
+        """Be told, on the event loop, of each user whose rights have changed on this replica."""
+        self._changed.append(tell)
 
     async def authenticate(self, token: str, *, to_halt: bool = False) -> Principal:
         """Whom the text stands for.
@@ -46,15 +54,19 @@ class Callers:
         Raises Problem (401), DatabaseUnavailable. With `to_halt`, a caller who was verified before is believed
         while the database cannot be reached, for stopping must work then (contract K10).
         """
+        return (await self.identify(token, to_halt=to_halt)).principal
+
+    async def identify(self, token: str, *, to_halt: bool = False) -> Known:
+        """The same, and until when: for what stays open longer than a request."""
         known = self._known.find(token)
         if known is None:
             known = await self._verify(token, to_halt)
         if known.expires_at_us is not None and self._clock.now_us() >= known.expires_at_us:
             self._known.drop(token)
             raise invalid_token()
-        return known.principal
+        return known
 
-    async def _verify(self, token: str, to_halt: bool) -> _Known:
+    async def _verify(self, token: str, to_halt: bool) -> Known:
         if len(token) > _MOST_CHARACTERS:
             raise invalid_token()
         try:
@@ -68,7 +80,7 @@ class Callers:
                 raise
             return known
 
-    async def _read(self, token: str) -> _Known:
+    async def _read(self, token: str) -> Known:
         if self._static_token is not None and same(token, self._static_token):
             return await self._read_static()
         token_id = api_token_id(token)
@@ -76,14 +88,14 @@ class Callers:
             return await self._read_api_token(token, token_id)
         return await self._read_session(token)
 
-    async def _read_static(self) -> _Known:
+    async def _read_static(self) -> Known:
         async with self._db.read() as tx:
             owner = await find_owner(tx)
         if owner is None:
             raise invalid_token("There is no owner this token could act for.")
-        return _Known(Principal(owner.id, owner.email, owner.role, "static", owner.id, ALL_SCOPES), None)
+        return Known(Principal(owner.id, owner.email, owner.role, "static", owner.id, ALL_SCOPES), None)
 
-    async def _read_api_token(self, token: str, token_id: str) -> _Known:
+    async def _read_api_token(self, token: str, token_id: str) -> Known:
         now_us = self._clock.now_us()
         async with self._db.read() as tx:
             found = await token_store.find_token_caller(tx, token_id, now_us)
@@ -94,9 +106,9 @@ class Callers:
             self._touching.add(task)
             task.add_done_callback(self._touching.discard)
         principal = Principal(found.user_id, found.email, found.role, "token", token_id, found.scopes)
-        return _Known(principal, found.expires_at)
+        return Known(principal, found.expires_at)
 
-    async def _read_session(self, token: str) -> _Known:
+    async def _read_session(self, token: str) -> Known:
         now_us = self._clock.now_us()
         access = self._tokens.read_access(token, now_us // 1_000_000)
         async with self._db.read() as tx:
@@ -106,7 +118,7 @@ class Callers:
         principal = Principal(
             found.user_id, found.email, found.role, "session", access.session_id, ALL_SCOPES
         )
-        return _Known(principal, access.expires_at_s * 1_000_000)
+        return Known(principal, access.expires_at_s * 1_000_000)
 
     async def _touch(self, token_id: str, at_us: int) -> None:
         # Not worth failing a request for: the next use tries again.
@@ -117,6 +129,8 @@ class Callers:
     def drop_user(self, user_id: str) -> None:
         """Forget what is known of a user's credentials: call it after each change of his rights."""
         self._known.drop_where(lambda known: known.principal.user_id == user_id)
+        for tell in self._changed:
+            tell(user_id)
 
     async def stop(self) -> None:
         """Finish noting what was used."""

@@ -1,11 +1,14 @@
 """One door to everything about callers: who they are, their sessions, the users, the tokens."""
 
+from collections.abc import Callable, Collection
+
 from paiid.auth import session_store, store
 from paiid.auth.api_tokens import ApiTokens
-from paiid.auth.callers import Callers
+from paiid.auth.callers import Callers, Known
 from paiid.auth.owner import ensure_owner
 from paiid.auth.passwords import Passwords
 from paiid.auth.sessions import Sessions
+from paiid.auth.standing import CredentialKey, load_standing
 from paiid.auth.tokens import TokenMaker
 from paiid.auth.users import OnUser, Users
 from paiid.core.clock import Clock
@@ -65,6 +68,20 @@ class AuthService:
     async def authenticate(self, token: str, *, to_halt: bool = False) -> Principal:
         """Whom a bearer text stands for. Raises Problem (401), DatabaseUnavailable (see Callers)."""
         return await self._callers.authenticate(token, to_halt=to_halt)
+
+    async def identify(self, token: str) -> Known:
+        """The same, with the end of an access token or API token: for what stays open longer than a request."""
+        return await self._callers.identify(token)
+
+    async def load_standing(self, keys: Collection[CredentialKey]) -> dict[CredentialKey, Known]:
+        """Those of many credentials that stand now, with the rights they have now: one query for each kind that is
+        among them. Raises DatabaseUnavailable."""
+        async with self._db.read() as tx:
+            return await load_standing(tx, keys, self._clock.now_us())
+
+    def on_change(self, tell: Callable[[str], None]) -> None:
+        """Be told at once, on the event loop, of each user whose rights have changed on this replica."""
+        self._callers.on_change(tell)
 
     async def _ensure_secret(self, name: str, fresh: str) -> str:
         """The value of this installation, made once: of several processes one is first."""

@@ -1,5 +1,6 @@
 """The command tree: what exists, with its help. The work is imported when a command runs, so help is quick."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,10 @@ orders = typer.Typer(no_args_is_help=True, help="Look at orders, and settle one 
 app.add_typer(users, name="user")
 app.add_typer(tokens, name="token")
 app.add_typer(orders, name="orders")
+simulators = typer.Typer(no_args_is_help=True, help="Simulated brokers, for your own bots and tests.")
+app.add_typer(simulators, name="sim")
+reconcile = typer.Typer(no_args_is_help=True, help="How the ledger stands with the brokers' own books.")
+app.add_typer(reconcile, name="reconcile")
 
 Email = Annotated[str, typer.Argument(help="The user's e-mail address.", metavar="EMAIL")]
 ScopeOption = Annotated[
@@ -225,3 +230,77 @@ def orders_settle(
     from paiid.cli.orders import settle
 
     settle(order_id, outcome)
+
+
+@reconcile.command("list")
+def reconcile_list() -> None:
+    """List accounts with their broker, when their books last agreed with it, and what differs."""
+    from paiid.cli.reconcile import show_all
+
+    show_all()
+
+
+@reconcile.command("accept")
+def reconcile_accept(
+    account: Annotated[str, typer.Argument(help="The account's id.", metavar="ACCOUNT")],
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why the broker is right; kept in the audit.")
+    ] = "accepted on the host",
+) -> None:
+    """Accept the broker's books: the ledger is brought to them, the problem and its alarms are cleared. Audited.
+
+    What was missed is fetched first. Refused while orders are in doubt or fill; nothing is sent to the broker.
+    """
+    from paiid.cli.reconcile import accept
+
+    accept(account, reason)
+
+
+@simulators.command("alpaca")
+def sim_alpaca(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8790,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Where books and ledger are; DATA_DIR/sim-alpaca if not given."),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget all orders, accounts and the ledger.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Of the market, of partial fills and of faults.")] = 1,
+    hours: Annotated[str, typer.Option("--hours", help="always, or exchange.")] = "always",
+    rate_limit: Annotated[
+        int, typer.Option("--rate-limit", min=0, help="Requests of an account in a minute; 0 for no limit.")
+    ] = 200,
+    partial_fills: Annotated[
+        float, typer.Option("--partial-fills", min=0, max=1, help="Share of orders that fill in part first.")
+    ] = 0.1,
+    key: Annotated[
+        str | None, typer.Option("--key", help="One more pair of keys.", metavar="ID:SECRET")
+    ] = None,
+    connections: Annotated[
+        int, typer.Option("--connections", min=1, help="Sockets of an account at a time.")
+    ] = 2,
+    text_frames: Annotated[
+        bool,
+        typer.Option(
+            "--text-frames", help="Text frames, as on live; binary ones, as on paper, if not given."
+        ),
+    ] = False,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Have each entry of the ledger on the disk before going on.")
+    ] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Allow a --host that other machines can reach.")
+    ] = False,
+) -> None:
+    """Simulate Alpaca's trading API, its order stream and its failures, until SIGTERM or Ctrl-C.
+
+    Real clients work against it, given its URL. How to make it fail stands in docs/simulators.md.
+    """
+    from paiid.cli.sim import run_alpaca
+
+    run_alpaca(
+        host, port, data, fresh=fresh, public=public, seed=seed, hours=hours, rate_limit=rate_limit,
+        partial_fills=partial_fills, key=key, connections=connections, text_frames=text_frames, sync=sync,
+    )  # fmt: skip

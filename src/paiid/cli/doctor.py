@@ -6,7 +6,7 @@ import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +18,9 @@ from paiid.cli.session import fail, opened, settings_or_exit, table
 from paiid.core.clock import SystemClock, new_id
 from paiid.core.db import DatabaseUnavailable, statement
 from paiid.core.db.connect import sqlite_path
+from paiid.core.log import configure as configure_log
 from paiid.core.migrate import SchemaError, require_current
-from paiid.core.settings import Settings, describe
+from paiid.core.settings import Settings, describe, known_secrets, mask_url
 from paiid.core.tables import leases
 from paiid.trading.latch import Latch
 
@@ -46,6 +47,8 @@ class _NothingKept(Exception):
 def run() -> None:
     """The command."""
     settings = settings_or_exit()
+    # What a probe meets is told in its line.
+    configure_log("CRITICAL", known_secrets(settings))
     table(("VARIABLE", "VALUE"), describe(settings))
     typer.echo("")
     findings = probe(settings)
@@ -63,7 +66,9 @@ def probe(settings: Settings) -> list[Finding]:
         _schema,
         _write,
         _market,
+        _redis,
         _broker,
+        _alpaca,
         _clock,
         _latch,
     )
@@ -147,12 +152,15 @@ def _write(settings: Settings) -> Finding:
 
 
 def _market(settings: Settings) -> Finding:
-    from paiid.domain.calendar import hours_of
+    """The source that is configured. A stream is not tried: a server that runs may hold the only place on it."""
     from paiid.feeds import FeedUnavailable
-    from paiid.feeds.simulated import SimulatedFeed
+    from paiid.feeds.configured import configured_feed
+
+    if settings.market_data == "replay":
+        return _recording(settings)
 
     async def quote() -> str:
-        feed = SimulatedFeed(SystemClock(), hours_of(settings.sim_hours), settings.sim_seed)
+        feed, _ = configured_feed(settings, SystemClock())
         await feed.start()
         try:
             async with asyncio.timeout(_PROBE_S):
@@ -163,10 +171,63 @@ def _market(settings: Settings) -> Finding:
             raise FeedUnavailable(f"no quote for {_SYMBOL}")
         return f"{found.source}: {_SYMBOL} {found.bid} x {found.ask}"
 
+    where = f"{settings.alpaca_data_url}: " if settings.market_data == "alpaca" else ""
     try:
         return Finding("market data", "up", asyncio.run(quote()))
     except (FeedUnavailable, TimeoutError) as error:
-        return Finding("market data", "down", str(error) or "no answer in time")
+        return Finding("market data", "down", where + (str(error) or "no answer in time"))
+    except ValueError as error:
+        # Keys that no header can carry; the text never has them.
+        return Finding("market data", "down", str(error))
+
+
+def _recording(settings: Settings) -> Finding:
+    from paiid.feeds.replay.recording import ReplayError, look_through
+
+    path = settings.replay_file
+    assert path is not None, "the settings have seen to it"
+    try:
+        found = look_through(path)
+    except ReplayError as error:
+        return Finding("market data", "down", f"REPLAY_FILE: {error}")
+    plays = timedelta(seconds=round((found.last_us - found.first_us) / 1_000_000 / settings.replay_speed))
+    return Finding(
+        "market data",
+        "up",
+        f"replay: {found.rows} quotes of {len(found.symbols)} symbols, which play for {plays}",
+    )
+
+
+def _redis(settings: Settings) -> Finding:
+    """Whether a word of ours comes back, as the replicas' must."""
+    url = settings.redis_url
+    if url is None:
+        return Finding("redis", "up", "REDIS_URL is not set: not used")
+    from paiid.core.redis import RedisBus
+
+    async def is_up() -> bool:
+        clock = SystemClock()
+        bus = RedisBus(url, f"paiid:{new_id(clock, 'doctor')}", clock)
+        came = asyncio.Event()
+        bus.on_change(lambda up: came.set())
+        await bus.start()
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                await came.wait()
+        except TimeoutError:
+            return False
+        finally:
+            await bus.stop()
+        return True
+
+    where = mask_url(url)
+    if asyncio.run(is_up()):
+        return Finding("redis", "up", f"{where} carries our words")
+    return Finding(
+        "redis",
+        "down",
+        f"{where} does not answer, or does not take the password; each replica would go on by itself",
+    )
 
 
 def _broker(settings: Settings) -> Finding:
@@ -192,6 +253,42 @@ def _broker(settings: Settings) -> Finding:
         return Finding("broker", "down", str(error))
     except Exception as error:  # noqa: BLE001 - the driver's own words for a schema that does not fit
         return Finding("broker", "down", f"its books cannot be read ({type(error).__name__})")
+
+
+def _alpaca(settings: Settings) -> Finding:
+    from paiid.brokers import BrokerError, BrokerRejected
+    from paiid.brokers.configured import alpaca_broker
+
+    broker = alpaca_broker(settings, SystemClock())
+    if broker is None:
+        unread = settings.alpaca_live_api_key is not None and not settings.live_trading
+        extra = "; live keys are read with LIVE_TRADING=true only" if unread else ""
+        return Finding("alpaca", "up", f"no keys are set: not used{extra}")
+
+    async def ask() -> str:
+        await broker.start()
+        try:
+            found = await broker.fetch_accounts(_PROBE_S)
+        finally:
+            await broker.stop()
+        return "; ".join(
+            f"{one.mode} account {one.number} is {one.status}"
+            + (", suspended by its own stop" if one.suspended else "")
+            for one in found
+        )
+
+    where = settings.alpaca_api_base_url
+    try:
+        told = asyncio.run(ask())
+    except BrokerRejected as refusal:
+        if refusal.code == "invalid_credentials":
+            return Finding(
+                "alpaca", "down", f"{where} does not take the keys: check ALPACA_*_API_KEY and secret"
+            )
+        return Finding("alpaca", "down", f"{where} refused: {refusal.message}")
+    except BrokerError as error:
+        return Finding("alpaca", "down", f"{where} cannot be reached: {error}")
+    return Finding("alpaca", "warning" if "blocked" in told or "suspended" in told else "up", told)
 
 
 def _clock(settings: Settings) -> Finding:

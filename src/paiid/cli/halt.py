@@ -2,11 +2,14 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import NoReturn
 
 import asyncpg
 import typer
 
+from paiid.brokers import Broker
 from paiid.cli.servelock import prepare_data_dir
 from paiid.cli.session import CLI_ACTOR, fail, opened, settings_or_exit, with_database
 from paiid.core.clock import Clock, SystemClock, new_id
@@ -15,11 +18,17 @@ from paiid.core.db.connect import sqlite_path
 from paiid.core.settings import Settings
 from paiid.domain.errors import Problem
 from paiid.domain.halts import MAX_REASON, Level, Mode, Receipt, Scope
-from paiid.trading.halt_change import Arm, Resume, arm_in, resume_in
+from paiid.trading.halt_change import Arm, Resume, arm_in
+from paiid.trading.halt_errand import Errand
+from paiid.trading.halt_fence import FenceKeeper
+from paiid.trading.halt_resume import Resumes
 from paiid.trading.halt_store import find_halt, load_still_on_wire
 from paiid.trading.latch import Latch, PendingArm
 
+PAPER = "paper"
 _DRAIN_CAP_S = 10.0
+_BROKER_TIMEOUT_S = 5.0
+_FENCE_CAP_S = 10.0
 _LOOK_EVERY_S = 0.1
 _UNREACHABLE = (DatabaseUnavailable, sqlite3.Error, asyncpg.PostgresError, OSError, LookupError)
 
@@ -57,6 +66,8 @@ def arm(scope_text: str, mode_text: str, reason: str, cancel: bool) -> None:
     typer.echo(f"{result.scope} is {result.mode.value}; level {level.value}, epoch {result.epoch}")
     if not drained:
         typer.echo(f"still on the wire: {', '.join(result.on_wire)}")
+    if "fence" in result.pending:
+        typer.echo("the server sets the broker's own stop as well; `GET /api/admin/kill` shows the outcome")
     if cancel:
         typer.echo("the server cancels the open orders; `GET /api/admin/kill` shows the outcomes")
 
@@ -65,10 +76,15 @@ async def _arm(settings: Settings, clock: Clock, wish: Arm) -> tuple[Receipt | P
     """The receipt, and whether nothing claimed before it can still be on the wire."""
     async with opened(settings, clock) as db:
         async with db.begin(urgent=True) as tx:
-            result = await arm_in(tx, clock, wish)
+            result = await arm_in(tx, clock, wish, _may_have_own_stop)
         if isinstance(result, Problem):
             return result, False
         return result, await _drained(db, clock, result)
+
+
+def _may_have_own_stop(broker: str) -> bool:
+    """Brokers are not made for a halt, so that nothing can stand in its way: the server that carries it on knows."""
+    return broker != PAPER
 
 
 async def _drained(db: Database, clock: Clock, receipt: Receipt) -> bool:
@@ -116,18 +132,58 @@ def _set_latch(settings: Settings, clock: Clock, wish: Arm, why: Exception) -> N
     )
 
 
+async def resume_at_brokers(
+    db: Database, clock: Clock, brokers: Mapping[str, Broker], wish: Resume
+) -> Receipt | Problem | None:
+    """Resume without a server: lift at the brokers what our halts have set, or set it again. Raises DatabaseUnavailable.
+
+    Only brokers with a stop of their own are started: the built-in venue belongs to the server.
+    """
+    async with AsyncExitStack() as stack:
+        used = {name: one for name, one in brokers.items() if one.capabilities.own_stop}
+        for one in used.values():
+            stack.push_async_callback(one.stop)
+            await one.start()
+        keeper = FenceKeeper(db, clock, used, _BROKER_TIMEOUT_S)
+        resumes = Resumes(db, clock, keeper)
+        try:
+            return await resumes.resume(wish)
+        finally:
+            await _set_again(db, clock, keeper, resumes)
+
+
+async def _set_again(db: Database, clock: Clock, keeper: FenceKeeper, resumes: Resumes) -> None:
+    """What was lifted in vain; what is not set again within the cap is left to a server."""
+    try:
+        receipts = await resumes.set_again()
+    except DatabaseUnavailable:
+        typer.echo(
+            "the halt stays, but the broker's own stop may be lifted: halt the scope once more", err=True
+        )
+        return
+    running = [asyncio.ensure_future(Errand(db, clock, None, one, keeper).run()) for one in receipts]
+    if running:
+        _, left = await asyncio.wait(running, timeout=_FENCE_CAP_S)
+        for task in left:
+            task.cancel()
+
+
 def lift(scope_text: str, epoch: int | None, reason: str) -> None:
     """The command `resume`."""
     scope, words = _scope(scope_text), _check_reason(reason)
 
-    async def work(_: Settings, db: Database, clock: Clock) -> Receipt | Problem | None:
-        async with db.begin() as tx:
-            named = epoch
-            if named is None:
+    # Not at the top: `halt` has no use for brokers, and nothing of theirs may stand in its way.
+    from paiid.brokers.configured import configured_brokers
+
+    async def work(settings: Settings, db: Database, clock: Clock) -> Receipt | Problem | None:
+        named = epoch
+        if named is None:
+            async with db.begin() as tx:
                 await tx.close_gate()
                 current = await find_halt(tx, scope)
                 named = 0 if current is None else current.epoch
-            return await resume_in(tx, clock, Resume(scope, Mode.ACTIVE, words, named, CLI_ACTOR))
+        wish = Resume(scope, Mode.ACTIVE, words, named, CLI_ACTOR)
+        return await resume_at_brokers(db, clock, configured_brokers(settings, db, clock), wish)
 
     result = with_database(work)
     if isinstance(result, Problem):
@@ -136,6 +192,8 @@ def lift(scope_text: str, epoch: int | None, reason: str) -> None:
         typer.echo(f"{scope} is not halted; nothing to do")
     else:
         typer.echo(f"{scope} is active, epoch {result.epoch}")
+        for one in result.fences:
+            typer.echo(f"the stop of {one.broker} in account {one.account_id}: {one.message or one.outcome}")
     held = Latch(settings_or_exit().data_dir).holds()
     if held is not None:
         fail(f"but the latch file still holds the servers of this DATA_DIR halted: {held}")

@@ -6,12 +6,11 @@ request as if it were the answer to that request. The app never sees any of it, 
 
 import asyncio
 import resource
-from typing import Any
+from typing import Any, cast
 
-import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from paiid.core.clock import SystemClock
+from paiid.cli.refusal import refusal
 from paiid.core.limits import (
     BODY_TIMEOUT_S,
     HEAD_TIMEOUT_S,
@@ -20,16 +19,13 @@ from paiid.core.limits import (
     MAX_HEAD_BYTES,
     MAX_PIPELINED,
 )
-from paiid.core.middleware import own_headers
-from paiid.core.problems import MEDIA_TYPE, problem_body, problem_headers
 from paiid.domain.errors import Code, Problem
+from paiid.stream.sinks import TRANSPORT
 
-_log = structlog.get_logger("paiid.http")
 _RESERVED_FILES = 256
 """Open files that connections may not use up: databases, logs, the latch."""
 _LINGER_S = 1.0
 """How long a client that was refused may take to hear it."""
-_clock = SystemClock()
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -88,6 +84,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._head_begun = True
         super().on_message_begin()
+        # For answers that go on for hours: who does not read them must not keep the memory for them.
+        self.scope["extensions"] = cast(Any, {TRANSPORT: self.transport})
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= self.max_pipelined:
@@ -108,6 +106,25 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self._over and not self.transport.is_closing():
             self._watch()
+
+    def handle_websocket_upgrade(self) -> None:
+        """From here on the connection has another protocol, with deadlines of its own."""
+        if self._answering() or self.pipeline:
+            # Two protocols would write into one connection.
+            self._refuse(Problem(Code.INVALID_REQUEST, "A WebSocket needs a connection of its own."))
+            return
+        if self._bytes > self.max_head_bytes:
+            self._refuse(
+                Problem(
+                    Code.HEADERS_TOO_LARGE,
+                    f"The headers did not end within {self.max_head_bytes} bytes.",
+                )
+            )
+            return
+        self._over = True
+        self._disarm()
+        self._unset_keepalive_if_required()
+        super().handle_websocket_upgrade()
 
     # -- deadlines ----------------------------------------------------------------------------------
 
@@ -172,26 +189,13 @@ class GuardedProtocol(HttpToolsProtocol):
             # It was answered before its body had come.
             self.transport.close()
             return
-        request_id = _clock.random_bytes(12).hex()
-        body = problem_body(problem, request_id)
-        head = [f"HTTP/1.1 {problem.code.status} {problem.code.title}".encode()]
-        for name, value in problem_headers(problem).items():
-            if name.lower() != "connection":
-                head.append(f"{name.lower()}: {value}".encode())
-        head += [name + b": " + value for name, value in own_headers(request_id)]
-        head += [
-            b"content-type: " + MEDIA_TYPE.encode(),
-            b"content-length: " + str(len(body)).encode(),
-            b"connection: close",
-        ]
-        self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
+        self.transport.write(refusal(problem))
         if self in self.connections and self.transport.can_write_eof():
             # Closing while the client still sends would reset the connection, and the answer would be lost.
             self.transport.write_eof()
             self._arm(_LINGER_S)
         else:
             self.transport.close()
-        _log.info("refused", status=problem.code.status, code=problem.code.slug, request_id=request_id)
 
 
 def fitted(files: int) -> type[GuardedProtocol]:

@@ -16,8 +16,10 @@ from paiid.cli.httpserver import GuardedProtocol, fitted, raise_file_limit
 from paiid.cli.migrate import bring_up_or_exit
 from paiid.cli.servelock import prepare_data_dir, take_serve_lock
 from paiid.cli.session import fail, schema_or_exit, settings_or_exit
+from paiid.core.clock import SystemClock
 from paiid.core.log import configure as configure_log
 from paiid.core.settings import Settings, known_secrets
+from paiid.feeds import Feed
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 30
@@ -40,6 +42,10 @@ class _Server(uvicorn.Server):
             trading = getattr(self._state, "trading", None)
             if trading is not None:
                 trading.begin_draining()
+            # uvicorn waits for open streams, so they are ended first.
+            streams = getattr(self._state, "streams", None)
+            if streams is not None:
+                streams.begin_draining()
             last = threading.Timer(LAST_RESORT_S, os._exit, args=(1,))
             last.daemon = True
             last.start()
@@ -50,6 +56,7 @@ def run(*, migrate_first: bool) -> None:
     """The command."""
     settings = settings_or_exit()
     configure_log(settings.log_level, known_secrets(settings))
+    recording = _recording_or_exit(settings)
     prepare_data_dir(settings)
     locks = take_serve_lock(settings)
     if migrate_first:
@@ -62,7 +69,7 @@ def run(*, migrate_first: bool) -> None:
     # The whole service is imported only once nothing stands in its way: a refusal is quick.
     from paiid.app import create_app
 
-    app = create_app(settings)
+    app = create_app(settings, feed=recording)
     server = _Server(app, server_config(app, fitted(raise_file_limit())))
     # uvicorn raises the signal again after a clean end; that end is exit code 0, not a death by signal.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -74,13 +81,32 @@ def run(*, migrate_first: bool) -> None:
         fail("the service could not start; the log above says why")
 
 
+def _recording_or_exit(settings: Settings) -> Feed | None:
+    """The recording that MARKET_DATA=replay plays, None for other sources; ends with code 2 where it cannot be played."""
+    if settings.market_data != "replay":
+        return None
+    from paiid.feeds.configured import configured_feed
+    from paiid.feeds.replay.recording import ReplayError
+
+    try:
+        return configured_feed(settings, SystemClock())[0]
+    except ReplayError as error:
+        fail(f"REPLAY_FILE: {error}; mend the file or name another", 2)
+
+
 def server_config(app: FastAPI, protocol: type[GuardedProtocol] = GuardedProtocol) -> uvicorn.Config:
     """How uvicorn is set: our own access log and proxy rules, no server header, every wait bounded."""
+    from paiid.cli.wsserver import MAX_MESSAGE, PING_S, StreamProtocol
+
     return uvicorn.Config(
         app,
         loop="uvloop",
         http=protocol,
-        ws="none",
+        ws=StreamProtocol,
+        ws_max_size=MAX_MESSAGE,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
+        ws_per_message_deflate=False,
         lifespan="on",
         access_log=False,
         log_config=None,

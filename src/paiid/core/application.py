@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Application(FastAPI):
-    """`wrap` puts a layer around everything there is so far, for HTTP; the last one is the outermost."""
+    """`wrap` puts a layer around everything there is so far, HTTP and WebSocket; the last one is the outermost."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -26,7 +26,7 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             await self._outermost(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

@@ -9,12 +9,29 @@ from starlette.types import Message, Receive, Scope
 from paiid.core.limits import BODY_TIMEOUT_S, MAX_BODY, MAX_HEADER_BYTES, MAX_HEADERS, MAX_PATH, MAX_QUERY
 from paiid.domain.errors import Code, Problem
 
-_TOKEN_IN_QUERY = re.compile(
-    rb"(?:^|&)(?:(?:access|refresh|api|auth|bearer|id)[_-]?token|token|api[_-]?key|authorization|jwt|bearer"
-    rb"|password|secret)="
-    rb"|eyJ[A-Za-z0-9_-]{5,}\.|(?:^|[=&])pd_[A-Za-z0-9]+_[0-9a-f]{16}",
+_WORD = re.compile(rb"token|ticket|jwt|bearer|auth|secret|passw|credential|key", re.IGNORECASE)
+"""At first sight; almost no query has any of these."""
+_NAME = re.compile(
+    rb"token|ticket|jwt|bearer|authorization|secret|passw(?:or)?d|credential|api[_.-]?key|[_-]key\Z|\Akey\Z|\Aauth\Z",
     re.IGNORECASE,
 )
+"""Names of parameters that hold a credential, whatever else is around the word."""
+_SHAPE = re.compile(
+    rb"eyJ[A-Za-z0-9_-]{5,}\.|(?:^|[=&;])(?:pd_[A-Za-z0-9]+_[0-9a-f]{16}|pr_ses_[0-9a-z]+_|pt_[A-Za-z0-9_-]{20})",
+    re.IGNORECASE,
+)
+"""How our own credentials look under any name."""
+_IDEMPOTENCY_KEYS = (("GET", "/api/trading/intents"), ("DELETE", "/api/trading/orders"))
+"""Where `key` is something else."""
+
+
+def _names_credential(method: str, path: str, query: bytes) -> bool:
+    for part in re.split(rb"[&;]", query):
+        name = part.partition(b"=")[0].strip(b" +")
+        name = name.partition(b"[")[0]
+        if _NAME.search(name) and not (name == b"key" and (method, path) in _IDEMPOTENCY_KEYS):
+            return True
+    return False
 
 
 class Intake:
@@ -44,18 +61,22 @@ class Intake:
         length = found.get(b"content-length")
         if length is not None and (not length.isdigit() or len(length) > 9 or int(length) > MAX_BODY):
             return too_large()
-        return self._query_refusal(query) if query else None
+        return self._query_refusal(scope.get("method", "GET"), scope["path"], query) if query else None
 
-    def _query_refusal(self, query: bytes) -> Problem | None:
+    def _query_refusal(self, method: str, path: str, query: bytes) -> Problem | None:
         plain = unquote_to_bytes(query)
         # PostgreSQL cannot hold it and C reads it as an end; no caller means it.
         if b"\0" in plain:
             return Problem(Code.INVALID_REQUEST, "The query has a NUL character.")
-        if _TOKEN_IN_QUERY.search(plain) or (self._static_token and self._static_token in plain):
+        if (
+            (_WORD.search(plain) and _names_credential(method, path, plain))
+            or _SHAPE.search(plain)
+            or (self._static_token and self._static_token in plain)
+        ):
             return Problem(
                 Code.TOKEN_IN_QUERY,
-                "Send tokens in the Authorization header; an address ends up in logs and histories. "
-                "Consider this token seen by others and revoke it.",
+                "Send credentials in the Authorization header (a browser opens a WebSocket with a ticket as subprotocol); "
+                "an address ends up in logs and histories. Consider this one seen by others and revoke it.",
             )
         return None
 

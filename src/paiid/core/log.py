@@ -14,11 +14,14 @@ import msgspec
 import structlog
 
 _SECRET_NAMES = re.compile(
-    r"(password|passwd|secret|token|authorization|api_?key|cookie|jwt|credential_value|dsn)", re.IGNORECASE
+    r"(password|passwd|secret|token|ticket|authorization|api_?key|cookie|jwt|credential_value|dsn)",
+    re.IGNORECASE,
 )
 _SHAPES = (
     r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"  # a JSON web token
     r"|pd_[A-Za-z0-9]+_[0-9a-f]{16,}"  # an API token
+    r"|pr_ses_[0-9a-z]+_[0-9]+_[A-Za-z0-9_-]+"  # a refresh token
+    r"|pt_[A-Za-z0-9_-]{20,}"  # a ticket of a WebSocket
     r"|(?i:bearer)\s+\S+"
     r"|://[^/\s:@]*:[^/\s@]+@"  # user and password in a URL
 )

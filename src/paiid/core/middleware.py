@@ -5,6 +5,7 @@ One class and one pass, for every layer costs each request. Order inside: id, si
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -19,6 +20,7 @@ from paiid.core.log import REQUEST_ID
 from paiid.core.origins import Headers, Origins
 from paiid.core.problems import MEDIA_TYPE, crash_problem, problem_body, problem_headers
 from paiid.core.settings import Settings
+from paiid.core.socket_edge import SocketEdge
 from paiid.domain.errors import Code, Problem
 
 _log = structlog.get_logger("paiid.http")
@@ -31,6 +33,7 @@ _SECURITY: Headers = [
 ]
 _NO_STORE = (b"cache-control", b"no-store")
 _NO_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+EVENT_STREAM = b"text/event-stream"
 _NEVER_SHED = ("/api/health", "/api/admin/kill")
 """Load never hides whether we live, nor stands between a user and the halt (contract K8)."""
 
@@ -60,8 +63,15 @@ class Edge:
         self._peers = Peers(settings.trusted_proxies)
         self._intake = Intake(settings.api_token)
         self._body_timeout_s = body_timeout_s
+        self._sockets = SocketEdge(
+            app, clock=clock, accounting=accounting, peers=self._peers, intake=self._intake,
+            request_id=self._request_id, own_headers=own_headers,
+        )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._sockets(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -71,8 +81,12 @@ class Edge:
         address = self._peers.address(scope)
         scope["request_id"], scope["client_address"] = request_id, address
         REQUEST_ID.set(request_id)
-        answer = _Answer(send, request_id, self._origins.answer_headers(found.get(b"origin")))
         self._accounting.began(address)
+
+        def ended(status: int) -> None:
+            self._accounting.ended(address, status, (self._clock.monotonic_s() - started) * 1000)
+
+        answer = _Answer(send, request_id, self._origins.answer_headers(found.get(b"origin")), ended)
         try:
             await self._serve(scope, receive, answer, found)
         except asyncio.CancelledError:
@@ -81,9 +95,9 @@ class Edge:
         except Exception as error:  # noqa: BLE001 - the crash handler
             await _crashed(error, answer)
         finally:
-            took_ms = (self._clock.monotonic_s() - started) * 1000
-            self._accounting.ended(address, answer.status, took_ms)
-            self._tell(scope, answer, took_ms)
+            if not answer.is_stream:
+                ended(answer.status)
+            self._tell(scope, answer, (self._clock.monotonic_s() - started) * 1000)
 
     async def _serve(
         self, scope: Scope, receive: Receive, answer: "_Answer", found: dict[bytes, bytes]
@@ -140,13 +154,16 @@ async def _crashed(error: Exception, answer: "_Answer") -> None:
 
 
 class _Answer:
-    """Adds our headers to whatever is answered, and remembers the status."""
+    """Adds our headers to whatever is answered, and remembers the status. `ended` is called with it for a stream of
+    events, once it begins: it is open for hours and no request under way that could be one too many."""
 
-    __slots__ = ("_headers", "_request_id", "_send", "cut_short", "started", "status")
+    __slots__ = ("_ended", "_headers", "_request_id", "_send", "cut_short", "is_stream", "started", "status")
 
-    def __init__(self, send: Send, request_id: str, headers: Headers) -> None:
+    def __init__(self, send: Send, request_id: str, headers: Headers, ended: Callable[[int], None]) -> None:
         self._send = send
         self._request_id = request_id
+        self._ended = ended
+        self.is_stream = False
         self._headers = [*own_headers(request_id), *headers]
         self.status = 500
         self.started = False
@@ -163,6 +180,9 @@ class _Answer:
             if b"content-security-policy" not in names:
                 headers.append(_NO_CONTENT)
             message["headers"] = headers
+            if (b"content-type", EVENT_STREAM) in headers:
+                self.is_stream = True
+                self._ended(self.status)
         await self._send(message)
 
     async def problem(self, problem: Problem) -> None:

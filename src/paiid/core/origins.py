@@ -9,9 +9,11 @@ from collections.abc import Sequence
 Headers = list[tuple[bytes, bytes]]
 
 _METHODS = b"GET, POST, PUT, PATCH, DELETE"
-_REQUEST_HEADERS = b"authorization, content-type, idempotency-key, if-match, x-request-id"
+_REQUEST_HEADERS = (
+    b"authorization, content-type, idempotency-key, if-match, if-none-match, last-event-id, x-request-id"
+)
 _EXPOSED = (
-    b"x-request-id, location, retry-after, idempotency-replayed, "
+    b"x-request-id, etag, location, retry-after, idempotency-replayed, "
     b"ratelimit-limit, ratelimit-remaining, ratelimit-reset"
 )
 _VARY: Headers = [(b"vary", b"origin")]

@@ -29,6 +29,7 @@ _BY_STATUS = {
     405: Code.METHOD_NOT_ALLOWED,
     408: Code.BODY_TIMEOUT,
     409: Code.CONFLICT,
+    412: Code.PRECONDITION_FAILED,
     413: Code.PAYLOAD_TOO_LARGE,
     415: Code.UNSUPPORTED_MEDIA_TYPE,
     422: Code.VALIDATION,
@@ -124,7 +125,8 @@ async def _on_validation(request: Request, error: Exception) -> Response:
 
 def _from_validation(found: Sequence[Mapping[str, Any]]) -> Problem:
     errors = [
-        FieldError(_path(one["loc"]), _code(one["type"]), _message(one)) for one in list(found)[:_MOST_ERRORS]
+        FieldError(_path((*one["loc"], *_within(one))), _code(one["type"]), _message(one))
+        for one in list(found)[:_MOST_ERRORS]
     ]
     first = errors[0] if errors else FieldError("body", "invalid", "is not valid")
     detail = f"{first.field}: {first.message}"
@@ -138,6 +140,12 @@ def _path(location: Sequence[Any]) -> str:
     return ".".join(parts) or "body"
 
 
+def _within(one: Mapping[str, Any]) -> list[str]:
+    """Where inside the value the mistake is, when a rule over several fields says so (`trading/order_shapes`)."""
+    at = one.get("ctx", {}).get("at")
+    return at.split(".") if isinstance(at, str) else []
+
+
 def _code(kind: str) -> str:
     return {"extra_forbidden": "unknown_field", "missing": "missing", "value_error": "invalid"}.get(
         kind, kind
@@ -146,6 +154,9 @@ def _code(kind: str) -> str:
 
 def _message(one: Mapping[str, Any]) -> str:
     """The reason without the input, which may hold a secret."""
+    told = one.get("ctx", {}).get("words")
+    if isinstance(told, str):
+        return told
     if one["type"] == "extra_forbidden":
         return "there is no such field; check its spelling"
     if one["type"] == "missing":

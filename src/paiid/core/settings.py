@@ -1,17 +1,15 @@
 """The settings: read once from the environment, checked together, frozen, passed down."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from paiid.core import variables as var
+from paiid.core.contradictions import KEY_BYTES, contradictions
 from paiid.core.db.connect import is_postgres
 
-_KEY_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_LIVE_TOKEN = 32
-_PASSWORD = (8, 128)
 
 
 class SettingsError(Exception):
@@ -33,6 +31,7 @@ class Settings:
 
     data_dir: Path = Path("data")
     database_url: str = field(default="", repr=False)
+    redis_url: str | None = _secret()
     host: str = "127.0.0.1"
     port: int = 8000
     log_level: str = "INFO"
@@ -54,6 +53,15 @@ class Settings:
     market_data: str = "simulated"
     sim_seed: int = 1
     sim_hours: str = "always"
+    alpaca_paper_api_key: str | None = _secret()
+    alpaca_paper_secret_key: str | None = _secret()
+    alpaca_live_api_key: str | None = _secret()
+    alpaca_live_secret_key: str | None = _secret()
+    alpaca_api_base_url: str = "https://paper-api.alpaca.markets"
+    alpaca_stream_url: str = "wss://paper-api.alpaca.markets/stream"
+    alpaca_data_base_url: str = "https://data.alpaca.markets"
+    replay_file: Path | None = None
+    replay_speed: float = 1.0
 
     @property
     def database(self) -> str:
@@ -65,7 +73,36 @@ class Settings:
         """Whether several replicas may share the database."""
         return is_postgres(self.database)
 
+    @property
+    def alpaca_data_venue(self) -> str:
+        """Which of Alpaca's data: `iex`, that of one exchange, unless the URL names another."""
+        return var.data_venue(self.alpaca_data_base_url)[1]
 
+    @property
+    def alpaca_data_url(self) -> str:
+        """Where market data are asked for."""
+        return var.data_venue(self.alpaca_data_base_url)[0]
+
+    @property
+    def alpaca_data_stream_url(self) -> str:
+        """Where they are listened to: at Alpaca a host of its own."""
+        url, venue = var.data_venue(self.alpaca_data_base_url)
+        scheme, _, host = url.partition("://")
+        stream = f"stream.{host}" if host.startswith("data.") else host
+        return f"{'wss' if scheme == 'https' else 'ws'}://{stream}/v2/{venue}"
+
+    @property
+    def trades_at_alpaca(self) -> bool:
+        """Whether there are keys that may be used; with TESTING none may."""
+        return not self.testing and (self.alpaca_paper_api_key is not None or self.trades_live_at_alpaca)
+
+    @property
+    def trades_live_at_alpaca(self) -> bool:
+        """Whether live keys are there and LIVE_TRADING lets them be read."""
+        return self.live_trading and self.alpaca_live_api_key is not None
+
+
+_COPY = "copy it as Alpaca shows it"
 _VARIABLES: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("DATA_DIR", Path, "name a directory"),
     (
@@ -83,7 +120,7 @@ _VARIABLES: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("JWT_SECRET_KEY_PREVIOUS", str, "give the key that was used before"),
     ("OWNER_PASSWORD", str, "give a password"),
     ("DEFAULT_ACCOUNT", var.account_id, "use an id that GET /api/accounts shows"),
-    ("JWT_ALGORITHM", var.one_of(*_KEY_BYTES, upper=True), "use HS256 if in doubt"),
+    ("JWT_ALGORITHM", var.one_of(*KEY_BYTES, upper=True), "use HS256 if in doubt"),
     ("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", var.integer(1, 1440), "give minutes, such as 15"),
     ("JWT_REFRESH_TOKEN_EXPIRE_DAYS", var.integer(1, 365), "give days, such as 7"),
     ("IDMP_TTL_SECONDS", var.integer(1, 31_536_000), "give seconds, such as 600"),
@@ -94,14 +131,36 @@ _VARIABLES: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ),
     ("OWNER_EMAIL", var.email, "give an address such as owner@example.com"),
     ("TRUSTED_PROXIES", var.proxies, "list addresses or networks such as 10.0.0.0/8, comma separated"),
-    ("BROKER", var.one_of("paper"), "this version trades on the built-in venue: use paper, or leave it out"),
+    ("BROKER", var.one_of("paper", "alpaca"), "use paper for the built-in venue, or alpaca"),
     (
         "MARKET_DATA",
-        var.one_of("simulated"),
-        "this version has the simulated market: use simulated, or leave it out",
+        var.one_of("simulated", "alpaca", "replay"),
+        "use simulated, alpaca or replay, or leave it out",
     ),
+    ("REPLAY_FILE", Path, "name a file of recorded quotes"),
+    ("REPLAY_SPEED", var.number(0.01, 10_000), "give a factor, such as 1 or 60"),
+    ("REDIS_URL", var.redis_url, "use redis://:password@host:6379/0, or rediss:// with TLS"),
     ("SIM_SEED", var.integer(0, 2**63 - 1), "give a whole number, such as 1"),
     ("SIM_HOURS", var.one_of("always", "exchange"), "use always or exchange"),
+    ("ALPACA_PAPER_API_KEY", var.header_secret, _COPY),
+    ("ALPACA_PAPER_SECRET_KEY", var.header_secret, _COPY),
+    ("ALPACA_LIVE_API_KEY", var.header_secret, _COPY),
+    ("ALPACA_LIVE_SECRET_KEY", var.header_secret, _COPY),
+    (
+        "ALPACA_API_BASE_URL",
+        var.endpoint("https", "http"),
+        "use https://paper-api.alpaca.markets, or the simulator's such as http://127.0.0.1:8010, or leave it out",
+    ),
+    (
+        "ALPACA_STREAM_URL",
+        var.endpoint("wss", "ws"),
+        "use wss://paper-api.alpaca.markets/stream, or leave it out: it follows ALPACA_API_BASE_URL",
+    ),
+    (
+        "ALPACA_DATA_BASE_URL",
+        var.data_endpoint,
+        "use https://data.alpaca.markets, with /v2/sip behind it for the paid data, or leave it out",
+    ),
 )
 
 
@@ -124,48 +183,26 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             problems.append(f"{name}: has bytes that are not UTF-8; {mend}")
         except ValueError as error:
             problems.append(f"{name}: {error}; {mend}")
+    _followed(values)
     settings = Settings(**values)  # type: ignore[arg-type]
-    problems += [f"{name}: {what}; {mend}" for name, what, mend in _contradictions(settings)]
+    if "broker" not in values and settings.alpaca_paper_api_key is not None and not settings.testing:
+        settings = replace(settings, broker="alpaca")
+    if "market_data" not in values and settings.trades_at_alpaca:
+        settings = replace(settings, market_data="alpaca")
+    problems += [f"{name}: {what}; {mend}" for name, what, mend in contradictions(settings)]
     if problems:
         raise SettingsError(problems)
     return settings
 
 
-def _contradictions(s: Settings) -> list[tuple[str, str, str]]:
-    """(variable, what is wrong, how to mend it) of what only shows when variables are seen together."""
-    found = _about_keys(s)
-    if s.live_trading and s.testing:
-        found.append(("TESTING", "is true together with LIVE_TRADING", "set one of them to false"))
-    if s.live_trading and "*" in s.allow_origin:
-        found.append(("ALLOW_ORIGIN", "is * together with LIVE_TRADING", "list the exact origins"))
-    if s.live_trading and s.api_token is not None and len(s.api_token) < _LIVE_TOKEN:
-        what = f"is shorter than {_LIVE_TOKEN} characters with LIVE_TRADING"
-        found.append(("API_TOKEN", what, "use a longer random text"))
-    if s.owner_password is not None and not _PASSWORD[0] <= len(s.owner_password) <= _PASSWORD[1]:
-        found.append(("OWNER_PASSWORD", "is not 8 to 128 characters long", "choose another"))
-    return found
-
-
-def _about_keys(s: Settings) -> list[tuple[str, str, str]]:
-    found = []
-    least = _KEY_BYTES[s.jwt_algorithm]
-    for name, key in (
-        ("JWT_SECRET_KEY", s.jwt_secret_key),
-        ("JWT_SECRET_KEY_PREVIOUS", s.jwt_secret_key_previous),
-    ):
-        if key is not None and len(key.encode()) < least:
-            what = f"is shorter than the {least} bytes that {s.jwt_algorithm} needs"
-            found.append((name, what, "use a longer random text"))
-    if s.jwt_secret_key is None and s.on_postgres:
-        what = "is not set, but DATABASE_URL is PostgreSQL"
-        found.append(("JWT_SECRET_KEY", what, "set the same random text on every replica"))
-    elif s.jwt_secret_key is None and s.live_trading:
-        what = "is not set, but LIVE_TRADING is true"
-        found.append(("JWT_SECRET_KEY", what, f"set a random text of {least} bytes or more"))
-    if s.jwt_secret_key is not None and s.jwt_secret_key == s.jwt_secret_key_previous:
-        what = "is the same as JWT_SECRET_KEY"
-        found.append(("JWT_SECRET_KEY_PREVIOUS", what, "leave it out until the key changes"))
-    return found
+def _followed(values: dict[str, object]) -> None:
+    """Addresses that follow another where they are not named: the simulator has all of Alpaca on one port, and its
+    keys must not be sent to the real one."""
+    base = str(values.get("alpaca_api_base_url", ""))
+    if base and "alpaca_stream_url" not in values:
+        values["alpaca_stream_url"] = "ws" + base.removeprefix("http") + "/stream"
+    if base and "alpaca_data_base_url" not in values and var.on_loopback(base):
+        values["alpaca_data_base_url"] = base
 
 
 def describe(settings: Settings) -> list[tuple[str, str]]:
@@ -175,6 +212,8 @@ def describe(settings: Settings) -> list[tuple[str, str]]:
         value = getattr(settings, one.name)
         if one.metadata.get("secret"):
             text = "not set" if value is None else "set (hidden)"
+            if value is not None and one.name == "redis_url":
+                text = mask_url(value)
         elif one.name == "database_url":
             text = mask_url(settings.database)
         elif isinstance(value, tuple):
@@ -192,6 +231,8 @@ def known_secrets(settings: Settings) -> tuple[str, ...]:
     found = [getattr(settings, one.name) for one in fields(settings) if one.metadata.get("secret")]
     if settings.on_postgres:
         found.append(urlsplit(settings.database).password)
+    if settings.redis_url is not None:
+        found.append(urlsplit(settings.redis_url).password)
     return tuple(one for one in found if one)
 
 

@@ -38,6 +38,17 @@ def integer(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def number(least: float, most: float) -> Callable[[str], float]:
+    """A plain number within bounds."""
+
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not least <= float(text) <= most:
+            raise ValueError(f"is not a number from {least:g} to {most:g}")
+        return float(text)
+
+    return parse
+
+
 def one_of(*choices: str, upper: bool = False) -> Callable[[str], str]:
     """One of a few words, in any case."""
 
@@ -134,3 +145,77 @@ def account_id(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", text):
         raise ValueError("is not an account's id")
     return text
+
+
+_LIVE_HOSTS = frozenset({"api.alpaca.markets"})
+_LOOPBACK_NAMES = frozenset({"localhost"})
+
+
+def on_loopback(url: str) -> bool:
+    """Whether a URL names this machine."""
+    host_name = (urlsplit(url).hostname or "").lower()
+    if host_name in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host_name).is_loopback
+    except ValueError:
+        return False
+
+
+def endpoint(secure: str, plain: str) -> Callable[[str], str]:
+    """A broker's URL: its secure scheme, or the plain one on loopback; no user, query or fragment. Without the slash
+    and the `/v2` that people copy along."""
+
+    def parse(text: str) -> str:
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            raise ValueError("is not a URL") from None
+        if parts.scheme not in (secure, plain) or not parts.hostname or port == 0:
+            raise ValueError(f"is not a {secure} URL")
+        if parts.username is not None or parts.query or parts.fragment or re.search(r"\s", text):
+            raise ValueError("has a user, a query or a fragment")
+        if parts.scheme == plain and not on_loopback(text):
+            raise ValueError(f"is neither {secure} nor on loopback")
+        if parts.hostname.lower() in _LIVE_HOSTS:
+            raise ValueError("names the live host, and these are the paper account's keys")
+        return text.rstrip("/").removesuffix("/v2")
+
+    return parse
+
+
+_VENUE = re.compile(r"(.+?)(?:/v2/(iex|sip|delayed_sip))?")
+
+
+def data_venue(url: str) -> tuple[str, str]:
+    """The base of a market data URL, and which of Alpaca's data it names (`iex` where it names none)."""
+    found = _VENUE.fullmatch(url)
+    assert found is not None
+    return found[1], found[2] or "iex"
+
+
+def data_endpoint(text: str) -> str:
+    """Where market data are: https, or http on loopback. Reading them from a live host trades nothing."""
+    base, venue = data_venue(text.rstrip("/"))
+    parsed = endpoint("https", "http")(base)
+    return parsed if venue == "iex" else f"{parsed}/v2/{venue}"
+
+
+def redis_url(text: str) -> str:
+    """A Redis or Valkey server."""
+    try:
+        parts = urlsplit(text)
+        port, host_name = parts.port, parts.hostname
+    except ValueError:
+        port, host_name = 0, None
+    if parts_unreadable(port, host_name) or parts.scheme not in ("redis", "rediss") or re.search(r"\s", text):
+        raise ValueError("is not a redis URL")
+    if not re.fullmatch(r"/?[0-9]{0,3}", parts.path) or parts.query or parts.fragment:
+        raise ValueError("has more than a database number behind the host")
+    return text
+
+
+def parts_unreadable(port: int | None, host_name: str | None) -> bool:
+    """Whether what `urlsplit` found names no server: an unescaped / ? # or @ in a password ends the host early."""
+    return port == 0 or not host_name or "@" in host_name

@@ -1,8 +1,9 @@
 """When the market is open and when its day ends: the exchange's sessions, and a market that never closes.
 
 All instants are microseconds since the epoch, UTC. A *roll* is the instant at which a trading day ends: day orders
-expire and the day's equity is kept. Both kinds of hours remember the stretch they were last asked about, so that
-the next question about the same day costs two comparisons.
+expire and the day's equity is kept. *Extended hours* lie around the regular session of the same calendar day; the
+roll stays at the regular close, so the evening after it belongs to the next trading day. Both kinds of hours remember
+the stretch they were last asked about, so that the next question about the same day costs two comparisons.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ EASTERN = ZoneInfo("America/New_York")
 _OPEN = time(9, 30)
 _CLOSE = time(16, 0)
 _EARLY = time(13, 0)
+# The extended session of the exchange's electronic markets (NYSE Arca: 4:00 to 20:00, on early closes to 17:00).
+_EXTENDED_OPEN = time(4, 0)
+_EXTENDED_CLOSE = time(20, 0)
+_EXTENDED_EARLY = time(17, 0)
 _DAY = timedelta(days=1)
 _SATURDAY = 5
 # More days than the exchange has ever been closed in a row since 1933.
@@ -70,6 +75,26 @@ class MarketHours(Protocol):
         """The trading days from `first` to `last`, both included, in order."""
         ...
 
+    def coming_session(self, at_us: int) -> Session:
+        """The regular session that is on or comes next."""
+        ...
+
+    def is_extended(self, at_us: int) -> bool:
+        """Whether an order for extended hours can trade at this instant; the regular session is part of them."""
+        ...
+
+    def extended_end_us(self, at_us: int) -> int:
+        """The end of the extended day that is on or comes next, strictly after `at_us`."""
+        ...
+
+    def previous_extended_end_us(self, at_us: int) -> int:
+        """The end of the last extended day that has ended, at or before `at_us`."""
+        ...
+
+    def next_extended_us(self, at_us: int) -> int:
+        """The next instant at which extended hours begin, strictly after `at_us`; `at_us` itself if they never end."""
+        ...
+
 
 def eastern_us(day: date, at: time) -> int:
     """An Eastern wall-clock time as microseconds since the epoch."""
@@ -94,6 +119,12 @@ def session_of(day: date) -> Session | None:
     early = day in EARLY_CLOSE
     close_us = eastern_us(day, _EARLY if early else _CLOSE)
     return Session(day, eastern_us(day, _OPEN), close_us, early, in_table(day))
+
+
+def _extended_of(session: Session) -> tuple[int, int]:
+    """From when to when extended hours last on the day of a session."""
+    end = _EXTENDED_EARLY if session.early else _EXTENDED_CLOSE
+    return eastern_us(session.day, _EXTENDED_OPEN), eastern_us(session.day, end)
 
 
 def _days(first: date, last: date) -> list[date]:
@@ -147,6 +178,22 @@ class AlwaysOpen:
             for day in _days(first, last)
         ]
 
+    def coming_session(self, at_us: int) -> Session:
+        day = self.trading_day(at_us)
+        return Session(day, *self._rolls(at_us), early=False, certain=True)
+
+    def is_extended(self, at_us: int) -> bool:
+        return True
+
+    def extended_end_us(self, at_us: int) -> int:
+        return self._rolls(at_us)[1]
+
+    def previous_extended_end_us(self, at_us: int) -> int:
+        return self._rolls(at_us)[0]
+
+    def next_extended_us(self, at_us: int) -> int:
+        return at_us
+
 
 class ExchangeHours:
     """The exchange's regular sessions with its holidays and early closes (`SIM_HOURS=exchange`).
@@ -160,6 +207,7 @@ class ExchangeHours:
     def __init__(self) -> None:
         self._last_close_us = 0
         self._session = Session(date.min, 0, 0, early=False, certain=False)
+        self._extended = (0, 0, 0)
 
     def _coming(self, at_us: int) -> Session:
         """The session that is on or comes next: last close <= at < its close."""
@@ -192,6 +240,33 @@ class ExchangeHours:
 
     def sessions(self, first: date, last: date) -> list[Session]:
         return [session for day in _days(first, last) if (session := session_of(day)) is not None]
+
+    def coming_session(self, at_us: int) -> Session:
+        return self._coming(at_us)
+
+    def _coming_extended(self, at_us: int) -> tuple[int, int, int]:
+        """The extended day that is on or comes next, after the end of the one before: last end <= at < its end."""
+        if not self._extended[0] <= at_us < self._extended[2]:
+            day = eastern_date(at_us)
+            near = [_extended_of(one) for one in self.sessions(day - _LONGEST_BREAK, day + _LONGEST_BREAK)]
+            start_us, end_us = next(one for one in near if one[1] > at_us)
+            self._extended = (max(end for _, end in near if end <= at_us), start_us, end_us)
+        return self._extended
+
+    def is_extended(self, at_us: int) -> bool:
+        return self._coming_extended(at_us)[1] <= at_us
+
+    def extended_end_us(self, at_us: int) -> int:
+        return self._coming_extended(at_us)[2]
+
+    def previous_extended_end_us(self, at_us: int) -> int:
+        return self._coming_extended(at_us)[0]
+
+    def next_extended_us(self, at_us: int) -> int:
+        _, start_us, end_us = self._coming_extended(at_us)
+        if start_us > at_us:
+            return start_us
+        return _extended_of(_session_after(eastern_date(end_us - 1)))[0]
 
 
 def hours_of(sim_hours: str) -> MarketHours:

@@ -34,12 +34,14 @@ class Code(Enum):
     RESUME_REFUSED = ("resume-refused", 409, "Trading cannot be resumed yet")
     REQUEST_TIMEOUT = ("request-timeout", 408, "The request did not arrive in time")
     BODY_TIMEOUT = ("body-timeout", 408, "The body did not arrive in time")
+    PRECONDITION_FAILED = ("precondition-failed", 412, "It has changed since you have seen it")
     PAYLOAD_TOO_LARGE = ("payload-too-large", 413, "The body is too large")
     URI_TOO_LONG = ("uri-too-long", 414, "The address is too long")
     UNSUPPORTED_MEDIA_TYPE = ("unsupported-media-type", 415, "The body must be application/json")
     VALIDATION = ("validation", 422, "Some fields are not valid")
     IDEMPOTENCY_KEY_REUSED = ("idempotency-key-reused", 422, "The key was used for another request")
     TRADING_HALTED = ("trading-halted", 423, "Trading is halted")
+    PRECONDITION_REQUIRED = ("precondition-required", 428, "Say which version you have seen")
     RATE_LIMITED = ("rate-limited", 429, "Too many requests")
     HEADERS_TOO_LARGE = ("headers-too-large", 431, "The headers are too large")
     INTERNAL = ("internal", 500, "Something went wrong on our side")
@@ -47,6 +49,7 @@ class Code(Enum):
     SHUTTING_DOWN = ("shutting-down", 503, "The service is shutting down")
     NOT_READY = ("not-ready", 503, "The service is not ready yet")
     MARKET_DATA_UNAVAILABLE = ("market-data-unavailable", 503, "Market data cannot be had")
+    BROKER_UNAVAILABLE = ("broker-unavailable", 503, "The broker did not confirm it")
     OVERLOADED = ("overloaded", 503, "Too much at once")
 
     def __init__(self, slug: str, status: int, title: str) -> None:

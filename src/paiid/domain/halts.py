@@ -10,6 +10,9 @@ from typing import Literal
 from paiid.domain.instruments import parse_symbol
 
 ScopeKind = Literal["global", "account", "user", "symbol"]
+FenceOutcome = Literal["fenced", "already", "failed", "unknown", "lifted", "left"]
+"""What became of the broker's own stop in one account: `fenced` by us, `already` set before us, `failed` (it is not set
+by us), `unknown` (it may be), `lifted` by a resume, `left` set by a resume."""
 MAX_REASON = 500
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z", re.ASCII)
 
@@ -137,10 +140,31 @@ class SweptOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """The broker's own stop in one account, as a halt or a resume has left it; `at_us` is when it was written down."""
+
+    account_id: str
+    broker: str
+    outcome: FenceOutcome
+    message: str | None = None
+    at_us: int = 0
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the broker has confirmed that its stop is set."""
+        return self.outcome in ("fenced", "already")
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we have set it, or may have: a resume lifts it."""
+        return self.outcome in ("fenced", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What an arming or a resume has reached so far; never more than was reached (contract K4).
 
-    `pending` names the steps that still go on: drain, cancel, flatten. `on_wire` are ids of orders that were
+    `pending` names the steps that still go on: drain, cancel, flatten, fence. `on_wire` are ids of orders that were
     being sent when the halt was committed. `wishes` is what was asked for beside the halt itself.
     """
 
@@ -157,3 +181,8 @@ class Receipt:
     started_at_us: int
     updated_at_us: int
     problem: str | None = None
+    fences: tuple[Fence, ...] = ()
+
+    def fence_of(self, account_id: str) -> Fence | None:
+        """What is known of the broker's own stop in this account."""
+        return next((one for one in self.fences if one.account_id == account_id), None)

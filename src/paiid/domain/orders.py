@@ -6,8 +6,12 @@ from enum import StrEnum
 from typing import Literal
 
 Side = Literal["buy", "sell"]
-OrderType = Literal["market", "limit", "stop"]
-TimeInForce = Literal["day", "gtc", "ioc", "fok"]
+OrderType = Literal["market", "limit", "stop", "stop_limit", "trailing_stop"]
+TimeInForce = Literal["day", "gtc", "ioc", "fok", "opg", "cls"]
+OrderClass = Literal["simple", "bracket", "oto", "oco", "mleg"]
+GroupRole = Literal["entry", "take_profit", "stop_loss", "leg"]
+"""What an order is within its class: the entry of a bracket or oto, an exit, one leg of a spread."""
+PositionIntent = Literal["buy_to_open", "buy_to_close", "sell_to_open", "sell_to_close"]
 
 
 class Submission(StrEnum):
@@ -38,6 +42,15 @@ class OrderStatus(StrEnum):
 
 class CancelState(StrEnum):
     """What became of a wish to cancel; separate from the order's status (contract E0)."""
+
+    REQUESTED = "REQUESTED"
+    UNKNOWN = "UNKNOWN"
+    ACCEPTED = "ACCEPTED"
+    REFUSED = "REFUSED"
+
+
+class ReplaceState(StrEnum):
+    """What became of a wish to replace an order, kept on the order that was to be replaced (contract E0)."""
 
     REQUESTED = "REQUESTED"
     UNKNOWN = "UNKNOWN"
@@ -78,8 +91,51 @@ def may_step(current: Submission, wanted: Submission) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeProfit:
+    """The exit with a profit: a limit order at this price, in dollars."""
+
+    limit_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class StopLoss:
+    """The exit with a loss: a stop, a stop-limit (both prices), or a trailing stop (exactly one of the trails).
+
+    Prices in dollars, `trail_percent` in percent (5 is five percent).
+    """
+
+    stop_price: Decimal | None = None
+    limit_price: Decimal | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
+
+    @property
+    def type(self) -> OrderType:
+        """The type of the order that this exit is."""
+        if self.stop_price is None:
+            return "trailing_stop"
+        return "stop" if self.limit_price is None else "stop_limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One leg of a spread: `ratio_qty` contracts of `symbol` (OCC) for each unit of the spread."""
+
+    symbol: str
+    side: Side
+    ratio_qty: int
+    position_intent: PositionIntent
+
+
+@dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """One order as the caller asked for it, with nothing resolved. `qty` None: sized by the user's setting."""
+    """One order as the caller asked for it, with nothing resolved.
+
+    `qty` and `notional` None: sized by the user's setting. Quantities in shares or contracts, prices and notional
+    in dollars. For `mleg`, `symbol` is the underlying, `side` is "buy", `qty` counts units of the spread, and
+    `limit_price` is the net of one unit a share: a debit paid is positive, a credit received negative.
+    `default_exits`: a bracket whose prices come from the user's settings and the reference price at the claim.
+    """
 
     symbol: str
     side: Side
@@ -88,6 +144,16 @@ class OrderRequest:
     qty: Decimal | None
     limit_price: Decimal | None
     stop_price: Decimal | None
+    notional: Decimal | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
+    extended_hours: bool = False
+    order_class: OrderClass = "simple"
+    take_profit: TakeProfit | None = None
+    stop_loss: StopLoss | None = None
+    default_exits: bool = False
+    legs: tuple[Leg, ...] = ()
+    position_intent: PositionIntent | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,25 @@
 
 Signs: a short holding has a negative quantity, cost basis and market value, so that the same formulas hold
 for both sides. A holding without a mark has no value: it is None and never guessed, and so is every sum that
-would need it.
+would need it. Options are held in contracts and priced per share: a contract is worth 100 times its price.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from paiid.domain.margin import Exposure, buying_power
+from paiid.domain.instruments import multiplier_of
+from paiid.domain.margin import (
+    LENT_BUYING_POWER,
+    Combo,
+    Exposure,
+    excess,
+    lends,
+    maintenance_requirement,
+)
 from paiid.domain.money import ZERO, round_money
+from paiid.domain.occ import OptionContract
+from paiid.domain.proposal import SPREADS_LEVEL
 from paiid.domain.quotes import Quote
 
 _RATIO = Decimal("0.000001")
@@ -40,8 +50,8 @@ def mark_from(quote: Quote | None) -> Mark | None:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """One symbol of an account: signed quantity in shares and cost in dollars, and what open orders of it
-    still may buy and sell (remaining quantity, and remaining quantity x reserve price)."""
+    """One symbol of an account: signed quantity in shares or contracts and cost in dollars, and what open orders of
+    it still may buy and sell (remaining quantity, and remaining quantity x reserve price x multiplier)."""
 
     symbol: str
     asset_class: str
@@ -64,14 +74,18 @@ class Valued:
     def avg_entry_price(self) -> Decimal | None:
         """Dollars a share, positive for both sides, rounded to the stored millionth."""
         held = self.holding
-        return None if held.qty == 0 else round_money(held.cost_basis / held.qty)
+        if held.qty == 0:
+            return None
+        return round_money(held.cost_basis / held.qty / multiplier_of(held.symbol))
 
     @property
     def market_value(self) -> Decimal | None:
         """Signed dollars, rounded as the ledger books; zero for no shares, with or without a mark."""
         if self.holding.qty == 0:
             return ZERO
-        return None if self.mark is None else round_money(self.holding.qty * self.mark.price)
+        if self.mark is None:
+            return None
+        return round_money(self.holding.qty * self.mark.price) * multiplier_of(self.holding.symbol)
 
     @property
     def unrealized_pl(self) -> Decimal | None:
@@ -93,14 +107,26 @@ class Valued:
 
 
 @dataclass(frozen=True, slots=True)
+class Requirements:
+    """Dollars of equity that an account needs: `initial` for its positions and open orders, which leaves the excess;
+    `maintenance` for its positions to stay as they are. With less than that it must be brought back (`call`)."""
+
+    initial: Decimal
+    maintenance: Decimal
+    call: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Worth:
-    """An account at its marks. `equity`, `buying_power` and the exposures are None where a price they need
-    is missing; `missing` names the symbols. `as_of_us` is the oldest mark's instant."""
+    """An account at its marks. `equity`, what it may still buy and needs, and the exposures are None where a price they
+    need is missing; `missing` names the symbols. `as_of_us` is the oldest mark's instant."""
 
     cash: Decimal
     valued: tuple[Valued, ...]
     equity: Decimal | None
     buying_power: Decimal | None
+    options_buying_power: Decimal | None
+    requirements: Requirements | None
     long: Decimal | None
     short: Decimal | None
     missing: tuple[str, ...]
@@ -113,18 +139,34 @@ class Worth:
         return tuple(one for one in self.valued if one.holding.qty != 0)
 
 
-def value_account(cash: Decimal, valued: Sequence[Valued]) -> Worth:
-    """Equity is cash plus the signed value of every holding; buying power as in `domain/margin.py`."""
+def value_account(
+    cash: Decimal,
+    valued: Sequence[Valued],
+    combos: Sequence[Combo] = (),
+    *,
+    margin: bool = False,
+    options_level: int = SPREADS_LEVEL,
+) -> Worth:
+    """Equity is cash plus the signed value of every holding; the rest as in `domain/margin.py`, by the account's terms.
+
+    Buying power is known without the marks of what is long (they then count nothing), the requirements are not.
+    """
     held = [one for one in valued if one.holding.qty != 0]
     missing = tuple(one.holding.symbol for one in held if one.mark is None)
     values = [one.market_value for one in held]
     known = [value for value in values if value is not None]
     whole = not missing
+    equity = cash + sum(known, ZERO) if whole else None
+    spreads = options_level >= SPREADS_LEVEL
+    exposures = [_exposure(one) for one in valued]
+    free = _buying_power(cash, exposures, combos, margin, spreads)
     return Worth(
         cash=cash,
         valued=tuple(valued),
-        equity=cash + sum(known, ZERO) if whole else None,
-        buying_power=_buying_power(cash, valued),
+        equity=equity,
+        buying_power=None if free is None else free[0],
+        options_buying_power=None if free is None else free[1],
+        requirements=_requirements(exposures, equity, None if free is None else free[1], spreads),
         long=sum((value for value in known if value > 0), ZERO) if whole else None,
         short=sum((value for value in known if value < 0), ZERO) if whole else None,
         missing=missing,
@@ -133,11 +175,25 @@ def value_account(cash: Decimal, valued: Sequence[Valued]) -> Worth:
     )
 
 
-def _buying_power(cash: Decimal, valued: Iterable[Valued]) -> Decimal | None:
-    exposures = [_exposure(one) for one in valued]
-    if any(exposure.needs_mark and exposure.mark is None for exposure in exposures):
+def _buying_power(
+    cash: Decimal, exposures: Sequence[Exposure], combos: Sequence[Combo], margin: bool, spreads: bool
+) -> tuple[Decimal, Decimal] | None:
+    """Buying power and excess; None where a short has no price, or a short option no cover."""
+    try:
+        free = round_money(excess(cash, exposures, combos, margin=margin, spreads=spreads))
+        lent = lends(cash, exposures, margin=margin)
+    except ValueError:
         return None
-    return round_money(buying_power(cash, exposures))
+    return (free * LENT_BUYING_POWER if lent else free), free
+
+
+def _requirements(
+    exposures: Sequence[Exposure], equity: Decimal | None, free: Decimal | None, spreads: bool
+) -> Requirements | None:
+    if equity is None or free is None:
+        return None
+    maintenance = round_money(maintenance_requirement(exposures, spreads=spreads))
+    return Requirements(equity - free, maintenance, equity < maintenance)
 
 
 def _exposure(one: Valued) -> Exposure:
@@ -218,3 +274,9 @@ def closing_price(quote: Quote | None, roll_us: int) -> Decimal | None:
         return quote.prev_close if quote.prev_close > 0 else None
     mark = mark_from(quote)
     return None if mark is None else mark.price
+
+
+def expired_price(contract: OptionContract, underlying: Quote | None, roll_us: int) -> Decimal | None:
+    """What a contract that expired at the roll was worth a share: its intrinsic value at the underlying's close."""
+    close = closing_price(underlying, roll_us)
+    return None if close is None else contract.intrinsic(close)

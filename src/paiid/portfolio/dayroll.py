@@ -1,8 +1,9 @@
 """Keeps each account's equity and cash at the roll of the trading day, from which the day figures count.
 
 At each roll the process that holds the lease writes one row an account for the day that ended. The row is
-what the account was worth *at* the roll, whenever it is written: prints since then are taken back out, and
-holdings are valued at the close of that day, which a quote from after the roll tells as its previous close.
+what the account was worth *at* the roll, whenever it is written: prints and activities since then are taken back out,
+and holdings are valued at the close of that day, which a quote from after the roll tells as its previous close; an
+option that expired with the day at its intrinsic value.
 So a late row, after a restart or a night offline, is the row that would have been written in time. Of several
 rolls missed, only the last is written: the closes of the days before are not known any more, and nothing is
 made up. An account that holds something without a price is tried again until the next roll.
@@ -11,16 +12,20 @@ made up. An account that holds something without a price is tried again until th
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 
 import structlog
 
+from paiid.brokers import Broker
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable
 from paiid.core.leases import Held, Leases, still_held
 from paiid.domain.calendar import MarketHours
+from paiid.domain.instruments import is_option, multiplier_of, underlying_of
 from paiid.domain.money import ZERO, round_money
+from paiid.domain.occ import OptionContract, find_contract
 from paiid.domain.quotes import Quote
-from paiid.domain.valuation import closing_price, rewind
+from paiid.domain.valuation import closing_price, expired_price, rewind
 from paiid.feeds import FeedUnavailable
 from paiid.market.service import MarketService
 from paiid.portfolio.store import (
@@ -44,7 +49,19 @@ _CHUNK = 50
 class DayRoll:
     """The background task. `start` and `stop` belong to the lifespan of the app."""
 
-    def __init__(self, db: Database, clock: Clock, market: MarketService, leases: Leases) -> None:
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        market: MarketService,
+        leases: Leases,
+        brokers: Mapping[str, Broker] | None = None,
+    ) -> None:
+        self._unpriced = {
+            name
+            for name, broker in (brokers or {}).items()
+            if not market.prices_for(simulated=broker.simulated)
+        }
         self._db = db
         self._clock = clock
         self._market = market
@@ -102,6 +119,7 @@ class DayRoll:
                 return written, not waiting
             symbols = {h.symbol for rows in holdings.values() for h in rows if h.qty != 0}
             symbols |= {p.symbol for rows in prints.values() for p in rows}
+            symbols |= {underlying_of(symbol) for symbol in symbols if _expired(symbol, day)}
             closes = await self._market.quotes(sorted(symbols)) if symbols else {}
             kept = await self._keep(held, chunk, roll_us, day, closes)
             if kept is None:
@@ -124,12 +142,17 @@ class DayRoll:
             for account in accounts:
                 quantities = {h.symbol: h.qty for h in holdings[account.id] if h.qty != 0}
                 cash, then = rewind(account.cash, quantities, prints[account.id])
-                closes = {symbol: closing_price(quotes.get(symbol), roll_us) for symbol in then}
+                if account.reset_at_us > roll_us:
+                    continue
+                if account.broker in self._unpriced:
+                    self._tell_missing(account, day, sorted(then))
+                    continue
+                closes = {symbol: _close(symbol, quotes, day, roll_us) for symbol in then}
                 known = {symbol: price for symbol, price in closes.items() if price is not None}
                 if len(known) < len(then):
                     self._tell_missing(account, day, sorted(then.keys() - known.keys()))
                     continue
-                worth = sum((round_money(qty * known[symbol]) for symbol, qty in then.items()), ZERO)
+                worth = sum((round_money(qty * known[s]) * multiplier_of(s) for s, qty in then.items()), ZERO)
                 rows.append(Day(account.id, day, cash + worth, cash, roll_us))
             if rows:
                 await keep_days(tx, rows)
@@ -145,3 +168,17 @@ def ended_day(hours: MarketHours, roll_us: int) -> str:
     """The date of the trading day that a roll ended."""
     day: date = hours.trading_day(roll_us - 1)
     return day.isoformat()
+
+
+def _expired(symbol: str, day: str) -> OptionContract | None:
+    """The contract that a symbol names, if it expired with that day or before."""
+    contract = find_contract(symbol) if is_option(symbol) else None
+    return contract if contract is not None and contract.expiration.isoformat() <= day else None
+
+
+def _close(symbol: str, quotes: Mapping[str, Quote], day: str, roll_us: int) -> Decimal | None:
+    """Dollars a share at the close of the day, None where there is no price."""
+    contract = _expired(symbol, day)
+    if contract is not None:
+        return expired_price(contract, quotes.get(contract.underlying), roll_us)
+    return closing_price(quotes.get(symbol), roll_us)

@@ -8,7 +8,7 @@ from paiid.auth.access import may
 from paiid.core.json import StrictRoute
 from paiid.domain.errors import invalid_field
 from paiid.domain.identity import Principal
-from paiid.domain.instruments import parse_symbol
+from paiid.domain.instruments import parse_any_symbol
 from paiid.portfolio.service import PortfolioService
 
 router = APIRouter(tags=["portfolio"], route_class=StrictRoute)
@@ -37,11 +37,11 @@ async def list_positions(request: Request, user: Reader, account: Account = None
 @router.get("/api/portfolio/positions/{symbol}", summary="One position")
 @router.get("/api/positions/{symbol}", include_in_schema=False)
 async def get_position(
-    request: Request, user: Reader, symbol: Annotated[str, Path(max_length=16)], account: Account = None
+    request: Request, user: Reader, symbol: Annotated[str, Path(max_length=24)], account: Account = None
 ) -> Response:
     """404 when flat."""
     try:
-        canonical = parse_symbol(symbol)
+        canonical = parse_any_symbol(symbol)
     except ValueError as error:
         raise invalid_field("symbol", "symbol", str(error)) from None
     return _json(await _service(request).position(user, account, canonical))

@@ -1,6 +1,6 @@
 """Answers what an account holds and is worth, from the ledger's rows and the newest quotes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -10,7 +10,9 @@ from paiid.core.db import Database
 from paiid.core.json import encode
 from paiid.domain.errors import not_found
 from paiid.domain.identity import Principal
-from paiid.domain.valuation import Mark, Valued, Worth, mark_from, value_account
+from paiid.domain.margin import Combo
+from paiid.domain.quotes import Quote
+from paiid.domain.valuation import Holding, Mark, Valued, Worth, mark_from, value_account
 from paiid.feeds import FeedUnavailable
 from paiid.market.service import MarketService
 from paiid.portfolio.store import (
@@ -19,8 +21,40 @@ from paiid.portfolio.store import (
     load_accounts,
     load_holdings,
     load_last_days,
+    load_open_combos,
 )
 from paiid.portfolio.views import account_view, position_view, summary_view
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the ledger has of one account; `priced`: the quotes here are prices of what it holds."""
+
+    account: AccountFigures
+    holdings: tuple[Holding, ...]
+    combos: tuple[Combo, ...]
+    last_day: Day | None
+    priced: bool
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """What needs a price."""
+        return frozenset(held.symbol for held in self.holdings if self.priced and held.qty != 0)
+
+    def at(self, marks: Mapping[str, Mark]) -> "Snapshot":
+        """The account valued at these marks; what has none stays without a value."""
+        account, needed = self.account, self.symbols
+        worth = value_account(
+            account.cash,
+            [
+                Valued(held, marks.get(held.symbol) if held.symbol in needed else None)
+                for held in self.holdings
+            ],
+            self.combos,
+            margin=account.margin,
+            options_level=account.options_level,
+        )
+        return Snapshot(account, worth, self.last_day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,32 +117,51 @@ class PortfolioService:
 
     async def load(self, ids: Sequence[str]) -> list[Snapshot]:
         """These accounts valued at the newest quotes, by id. Raises DatabaseUnavailable."""
+        books = await self.load_books(ids)
+        symbols = {symbol for one in books for symbol in one.symbols}
+        marks = self.newest_marks(symbols)
+        marks.update(await self.fetch_marks(symbols))
+        return [one.at(marks) for one in books]
+
+    async def load_books(self, ids: Sequence[str]) -> list[Books]:
+        """What the ledger has of these accounts, by id. Raises DatabaseUnavailable."""
         if not ids:
             return []
         async with self._db.read() as tx:
             figures = await load_accounts(tx, ids)
             holdings = await load_holdings(tx, ids)
+            combos = await load_open_combos(tx, figures)
             days = await load_last_days(tx, ids)
-        symbols = {held.symbol for rows in holdings.values() for held in rows if held.qty != 0}
-        marks = await self._marks(sorted(symbols))
         return [
-            Snapshot(
+            Books(
                 account,
-                value_account(
-                    account.cash, [Valued(held, marks.get(held.symbol)) for held in holdings[account.id]]
-                ),
+                tuple(holdings[account.id]),
+                tuple(combos.get(account.id, ())),
                 days.get(account.id),
+                self._is_priced(account),
             )
             for account in figures
         ]
 
-    async def _marks(self, symbols: Sequence[str]) -> dict[str, Mark]:
-        """The newest quote in memory, fetched where there is none yet; what cannot be had is left out."""
-        quotes = {symbol: self._market.newest(symbol) for symbol in symbols}
-        absent = [symbol for symbol, quote in quotes.items() if quote is None]
+    def _is_priced(self, account: AccountFigures) -> bool:
+        broker = self._brokers.get(account.broker)
+        return broker is None or self._market.prices_for(simulated=broker.simulated)
+
+    def newest_marks(self, symbols: Iterable[str]) -> dict[str, Mark]:
+        """The marks by the newest quotes in memory; what has none is left out."""
+        return _marks({symbol: self._market.newest(symbol) for symbol in symbols})
+
+    async def fetch_marks(self, symbols: Iterable[str]) -> dict[str, Mark]:
+        """The marks of those that have no quote in memory. What cannot be had is left out: the answer names it, and what is held is
+        told all the same."""
+        absent = sorted(symbol for symbol in symbols if self._market.newest(symbol) is None)
+        found: Mapping[str, Quote] = {}
         if absent:
-            # The answer says which prices are missing; holdings are told all the same.
             with suppress(FeedUnavailable):
-                quotes.update(await self._market.quotes(absent))
-        marks = {symbol: mark_from(quote) for symbol, quote in quotes.items()}
-        return {symbol: mark for symbol, mark in marks.items() if mark is not None}
+                found = await self._market.quotes(absent)
+        return _marks(found)
+
+
+def _marks(quotes: Mapping[str, Quote | None]) -> dict[str, Mark]:
+    marks = {symbol: mark_from(quote) for symbol, quote in quotes.items()}
+    return {symbol: mark for symbol, mark in marks.items() if mark is not None}

@@ -8,7 +8,9 @@ from sqlalchemy import and_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from paiid.core.db import Row, Tx, any_of, statement
-from paiid.core.tables import account_days, accounts, executions, positions
+from paiid.core.tables import account_days, accounts, activities, executions, orders, positions
+from paiid.domain.instruments import CONTRACT_SIZE, multiplier_of
+from paiid.domain.margin import Combo
 from paiid.domain.money import money_from_int, money_to_int, qty_from_int, round_money
 from paiid.domain.valuation import Holding, Print
 
@@ -27,6 +29,10 @@ _ACCOUNT_COLUMNS = [
         "reconciled_at",
         "reconcile_problem",
         "created_at",
+        "margin",
+        "options_level",
+        "open_combos",
+        "reset_at",
     )
 ]
 _ACCOUNTS = select(*_ACCOUNT_COLUMNS).where(any_of(accounts.c.id, "b_ids")).order_by(accounts.c.id)
@@ -50,9 +56,26 @@ _HOLDINGS = statement(
     )
     .order_by(positions.c.account_id, positions.c.symbol)
 )
+_OPEN_SPREADS = statement(
+    select(
+        orders.c.id,
+        orders.c.parent_id,
+        orders.c.account_id,
+        orders.c.symbol,
+        orders.c.side,
+        orders.c.qty,
+        orders.c.filled_qty,
+        orders.c.reserve_price,
+        orders.c.ratio_qty,
+    )
+    .where(any_of(orders.c.account_id, "b_ids"), orders.c.open == 1, orders.c.order_class == "mleg")
+    .order_by(orders.c.id)
+)
+# What was kept and booked before an account was reset is history.
 _NEWEST_DAY = (
     select(account_days.c.account_id, func.max(account_days.c.day).label("day"))
-    .where(any_of(account_days.c.account_id, "b_ids"))
+    .join(accounts, accounts.c.id == account_days.c.account_id)
+    .where(any_of(account_days.c.account_id, "b_ids"), account_days.c.rolled_at >= accounts.c.reset_at)
     .group_by(account_days.c.account_id)
     .subquery()
 )
@@ -71,7 +94,11 @@ _UNROLLED = statement(
         account_days,
         and_(account_days.c.account_id == accounts.c.id, account_days.c.day == bindparam("b_day")),
     )
-    .where(account_days.c.account_id.is_(None), accounts.c.created_at <= bindparam("b_roll"))
+    .where(
+        account_days.c.account_id.is_(None),
+        accounts.c.created_at <= bindparam("b_roll"),
+        accounts.c.reset_at <= bindparam("b_roll"),
+    )
     .order_by(accounts.c.id)
     .limit(bindparam("b_limit"))
 )
@@ -83,7 +110,22 @@ _SINCE = statement(
         executions.c.qty,
         executions.c.price,
         executions.c.fee,
-    ).where(any_of(executions.c.account_id, "b_ids"), executions.c.executed_at >= bindparam("b_from"))
+    )
+    .join(accounts, accounts.c.id == executions.c.account_id)
+    .where(
+        any_of(executions.c.account_id, "b_ids"),
+        executions.c.executed_at >= bindparam("b_from"),
+        executions.c.booked_at >= accounts.c.reset_at,
+    )
+)
+_MOVED_SINCE = statement(
+    select(activities.c.account_id, activities.c.symbol, activities.c.qty, activities.c.cash)
+    .join(accounts, accounts.c.id == activities.c.account_id)
+    .where(
+        any_of(activities.c.account_id, "b_ids"),
+        activities.c.executed_at >= bindparam("b_from"),
+        activities.c.booked_at >= accounts.c.reset_at,
+    )
 )
 # Both databases speak this form of ON CONFLICT; Core's PostgreSQL construct renders it for SQLite too.
 _KEEP_DAY = statement(upsert(account_days).on_conflict_do_nothing(index_elements=["account_id", "day"]))
@@ -105,6 +147,15 @@ class AccountFigures:
     reconciled_at_us: int | None
     reconcile_problem: str | None
     created_at_us: int
+    margin: bool
+    options_level: int
+    open_combos: int
+    reset_at_us: int
+
+    @property
+    def since_us(self) -> int:
+        """When its books began: when it was opened, or last reset."""
+        return max(self.created_at_us, self.reset_at_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +183,10 @@ def _account(row: Row) -> AccountFigures:
         reconciled_at_us=row["reconciled_at"],
         reconcile_problem=row["reconcile_problem"],
         created_at_us=row["created_at"],
+        margin=bool(row["margin"]),
+        options_level=row["options_level"],
+        open_combos=row["open_combos"],
+        reset_at_us=row["reset_at"],
     )
 
 
@@ -164,6 +219,31 @@ async def load_holdings(tx: Tx, ids: Sequence[str]) -> dict[str, list[Holding]]:
     return found
 
 
+async def load_open_combos(tx: Tx, figures: Sequence[AccountFigures]) -> dict[str, list[Combo]]:
+    """The open spreads of those of these accounts that have any, as margin sees them."""
+    ids = [account.id for account in figures if account.open_combos > 0]
+    found: dict[str, list[Combo]] = {account_id: [] for account_id in ids}
+    rows = await tx.fetch(_OPEN_SPREADS, {"b_ids": ids}) if ids else []
+    legs: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["parent_id"] is not None:
+            legs.setdefault(row["parent_id"], []).append(row)
+    for row in rows:
+        if row["parent_id"] is None and row["id"] in legs:
+            units = qty_from_int(max(0, row["qty"] - row["filled_qty"]))
+            net = units * money_from_int(row["reserve_price"]) * CONTRACT_SIZE
+            found[row["account_id"]].append(
+                Combo(
+                    tuple(
+                        (leg["symbol"], (units if leg["side"] == "buy" else -units) * (leg["ratio_qty"] or 1))
+                        for leg in legs[row["id"]]
+                    ),
+                    net,
+                )
+            )
+    return found
+
+
 async def load_last_days(tx: Tx, ids: Sequence[str]) -> dict[str, Day]:
     """The newest day kept of each account that has one."""
     return {
@@ -185,15 +265,20 @@ async def load_unrolled(tx: Tx, day: str, roll_us: int, limit: int) -> list[str]
 
 
 async def load_prints_since(tx: Tx, ids: Sequence[str], from_us: int) -> dict[str, list[Print]]:
-    """What was executed at or after an instant, signed as the ledger booked it (busts undo their print)."""
+    """What was executed, or moved by no order, at or after an instant, signed as the ledger booked it (busts undo
+    their print)."""
     found: dict[str, list[Print]] = {account_id: [] for account_id in ids}
     for row in await tx.fetch(_SINCE, {"b_ids": list(ids), "b_from": from_us}):
         qty = qty_from_int(row["qty"])
-        value = round_money(qty * money_from_int(row["price"]))
+        value = round_money(qty * money_from_int(row["price"])) * multiplier_of(row["symbol"])
         fee = money_from_int(row["fee"])
         bought = row["side"] == "buy"
         found[row["account_id"]].append(
             Print(row["symbol"], qty if bought else -qty, (-value if bought else value) - fee)
+        )
+    for row in await tx.fetch(_MOVED_SINCE, {"b_ids": list(ids), "b_from": from_us}):
+        found[row["account_id"]].append(
+            Print(row["symbol"], qty_from_int(row["qty"]), money_from_int(row["cash"]))
         )
     return found
 

@@ -1,16 +1,17 @@
 """The words of the portfolio's answers: exact decimals as JSON numbers, None where a price is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from paiid.brokers import Capabilities
 from paiid.core.instants import instant
+from paiid.domain.capabilities import Holds
+from paiid.domain.instruments import is_option, multiplier_of
 from paiid.domain.money import plain
+from paiid.domain.occ import find_contract
 from paiid.domain.valuation import Valued, Worth, best_and_worst, change_since
 from paiid.portfolio.store import AccountFigures, Day
-
-_ORDER_CLASSES = ("simple",)
 
 
 def _number(value: Decimal | None) -> Decimal | None:
@@ -18,7 +19,8 @@ def _number(value: Decimal | None) -> Decimal | None:
 
 
 def position_view(one: Valued) -> dict[str, Any]:
-    """A position. Quantity, cost and value are negative for a short; `…plc` and `change_today` are fractions."""
+    """A position. Quantity, cost and value are negative for a short; `…plc` and `change_today` are fractions. Options
+    are in contracts, with prices a share, and say what they are about."""
     held, mark = one.holding, one.mark
     return {
         "symbol": held.symbol,
@@ -36,6 +38,20 @@ def position_view(one: Valued) -> dict[str, Any]:
         "source": None if mark is None else mark.source,
         "as_of": None if mark is None else instant(mark.as_of_us),
         "stale": mark is None or mark.stale,
+        **_contract(held.symbol),
+    }
+
+
+def _contract(symbol: str) -> dict[str, Any]:
+    contract = find_contract(symbol) if is_option(symbol) else None
+    if contract is None:
+        return {}
+    return {
+        "underlying": contract.underlying,
+        "option_type": contract.option_type,
+        "strike_price": plain(contract.strike),
+        "expiration_date": contract.expiration.isoformat(),
+        "multiplier": multiplier_of(symbol),
     }
 
 
@@ -70,6 +86,19 @@ def _exposure(worth: Worth) -> dict[str, Any]:
     }
 
 
+def _margin(account: AccountFigures, worth: Worth) -> dict[str, Any]:
+    needed = worth.requirements
+    return {
+        "buying_power": _number(worth.buying_power),
+        "options_buying_power": _number(worth.options_buying_power),
+        "initial_margin": None if needed is None else plain(needed.initial),
+        "maintenance_margin": None if needed is None else plain(needed.maintenance),
+        "margin_call": None if needed is None else needed.call,
+        "margin": account.margin,
+        "options_level": account.options_level,
+    }
+
+
 def summary_view(account: AccountFigures, worth: Worth, last_day: Day | None) -> dict[str, Any]:
     """The summary of one account; `…_percent` are percent (5 is five percent)."""
     total = change_since(worth.equity, account.starting_cash)
@@ -80,12 +109,12 @@ def summary_view(account: AccountFigures, worth: Worth, last_day: Day | None) ->
         "account": account.id,
         "total_value": _number(worth.equity),
         "cash": plain(worth.cash),
-        "buying_power": _number(worth.buying_power),
+        **_margin(account, worth),
         "total_pl": _number(total.amount),
         "total_pl_percent": _number(total.percent),
         "day_pl": _number(today.amount),
         "day_pl_percent": _number(today.percent),
-        "day_since": instant(account.created_at_us if last_day is None else last_day.rolled_at_us),
+        "day_since": instant(account.since_us if last_day is None else last_day.rolled_at_us),
         "num_positions": len(worth.held),
         "num_winning": sum(1 for pl in results if pl is not None and pl > 0),
         "num_losing": sum(1 for pl in results if pl is not None and pl < 0),
@@ -96,8 +125,21 @@ def summary_view(account: AccountFigures, worth: Worth, last_day: Day | None) ->
     }
 
 
+def live_view(account: AccountFigures, worth: Worth, last_day: Day | None) -> dict[str, Any]:
+    """A message of the account's portfolio channel: the summary and the positions, each as its route answers."""
+    return {
+        "account": account.id,
+        "summary": summary_view(account, worth, last_day),
+        "positions": [position_view(one) for one in worth.held],
+    }
+
+
 def account_view(account: AccountFigures, worth: Worth, can: Capabilities | None) -> dict[str, Any]:
-    """An account's figures and what its broker can hold; `can` None: that broker is not configured here."""
+    """An account's figures and what its broker can hold; `can` None: that broker is not configured here.
+
+    `reconciled_at` is when its books last agreed with the broker's; `only_reduces`: its state lets no order open
+    anything, for the broker has blocked it or the books do not agree.
+    """
     return {
         "id": account.id,
         "name": account.name,
@@ -108,7 +150,7 @@ def account_view(account: AccountFigures, worth: Worth, can: Capabilities | None
         "currency": "USD",
         "cash": plain(worth.cash),
         "equity": _number(worth.equity),
-        "buying_power": _number(worth.buying_power),
+        **_margin(account, worth),
         "long_market_value": _number(worth.long),
         "short_market_value": _number(worth.short),
         "starting_cash": plain(account.starting_cash),
@@ -117,22 +159,37 @@ def account_view(account: AccountFigures, worth: Worth, can: Capabilities | None
         **_marks(worth),
         "reconciled_at": instant(account.reconciled_at_us),
         "reconcile_problem": account.reconcile_problem,
+        # What the check of an order sees (`trading/checks.account_reason`): nothing is opened in it now.
+        "only_reduces": account.status != "active" or account.reconcile_problem is not None,
         "created_at": instant(account.created_at_us),
         "capabilities": None if can is None else capabilities_view(can),
     }
 
 
 def capabilities_view(can: Capabilities) -> dict[str, Any]:
-    """What the broker can hold itself: the very object that decides the refusals of contract E19."""
+    """What the broker can hold itself: the very object that decides the refusals of contract E19, row by row, and the
+    sums of its columns."""
     return {
-        "asset_classes": _sorted(can.asset_classes),
-        "order_types": _sorted(can.order_types),
-        "order_classes": list(_ORDER_CLASSES),
-        "times_in_force": _sorted(can.times_in_force),
+        "asset_classes": sorted(can.asset_classes),
+        "order_types": sorted(can.order_types),
+        "order_classes": sorted(can.order_classes),
+        "times_in_force": sorted(can.times_in_force),
         "fractional": can.fractional,
         "short_selling": can.short_selling,
+        "replaceable": sorted(can.replaceable),
+        "table": _rows(can.rows),
+        "notes": dict(sorted(can.notes.items())),
     }
 
 
-def _sorted(words: frozenset[str]) -> Sequence[str]:
-    return sorted(words)
+def _rows(rows: Iterable[Holds]) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": row.kind,
+            "order_classes": sorted(row.order_classes),
+            "order_types": sorted(row.order_types),
+            "times_in_force": sorted(row.times_in_force),
+            "extended_hours": row.extended_hours,
+        }
+        for row in rows
+    ]

@@ -24,6 +24,10 @@ Probe = Callable[[], Awaitable[str]]
 """Proves that a dependency answers, and names it. Raises anything where it does not."""
 
 
+class Down(Exception):
+    """A dependency is down, in words that may be shown to anybody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One dependency at its last probe: up, down or unconfigured."""
@@ -97,6 +101,8 @@ class Health:
                 detail = await probe()
         except TimeoutError:
             return Check("down", None, "no answer in time")
+        except Down as why:
+            return Check("down", None, str(why))
         except Exception as error:  # noqa: BLE001 - a probe that fails in any way is a dependency that is down
             return Check("down", None, type(error).__name__)
         return Check("up", round((self._clock.monotonic_s() - began) * 1000, 2), detail, began)

@@ -5,11 +5,13 @@ from a backup, and the order came back from the broker under the id that is made
 from collections.abc import Mapping, Sequence
 
 from paiid.domain.errors import Code, Problem
-from paiid.domain.money import money_from_int, qty_from_int
+from paiid.domain.money import qty_from_int
 from paiid.domain.orders import OrderRequest
 from paiid.domain.risk import Proposal
 from paiid.trading.book import Book
+from paiid.trading.checks import as_proposal
 from paiid.trading.commands import Surroundings
+from paiid.trading.order_rows import from_money
 from paiid.trading.records import IntentRow, OrderRow
 
 Adoptable = Mapping[tuple[str, str], OrderRow]
@@ -25,21 +27,30 @@ def in_ledger(adoptable: Adoptable, account_id: str, client_ids: Sequence[str]) 
 def same_order(request: OrderRequest, found: OrderRow, around: Surroundings) -> Proposal:
     """The order that is there, as a proposal. Raises Problem (422) where it is not the one that is asked for."""
     qty = qty_from_int(found.qty)
-    limit = None if found.limit_price is None else money_from_int(found.limit_price)
-    stop = None if found.stop_price is None else money_from_int(found.stop_price)
-    there = (found.symbol, found.side, found.type, qty, limit, stop)
+    there = (
+        found.symbol,
+        found.side,
+        found.type,
+        qty,
+        from_money(found.limit_price),
+        from_money(found.stop_price),
+        from_money(found.notional),
+        found.order_class,
+    )
     asked = (
         request.symbol,
         request.side,
         request.type,
         request.qty or qty,
         request.limit_price,
-        request.stop_price,
+        # Where the stop of a trailing order stands follows from the market.
+        there[5] if request.type == "trailing_stop" else request.stop_price,
+        request.notional,
+        request.order_class,
     )
     if asked != there:
         raise key_reused()
-    quote = around.quotes.get(request.symbol)
-    return Proposal(request.symbol, request.side, request.type, qty, limit, stop, quote)
+    return as_proposal(request, qty, around)
 
 
 def adopt(book: Book, found: OrderRow, intent: IntentRow, position: int) -> None:

@@ -12,22 +12,31 @@ from paiid.core.audit import AuditEntry, audit_rows
 from paiid.core.clock import Clock, new_id
 from paiid.core.db import Tx
 from paiid.core.json import encode
-from paiid.domain.margin import Exposure
+from paiid.domain.instruments import CONTRACT_SIZE, is_option, multiplier_of
+from paiid.domain.margin import Combo, Exposure
 from paiid.domain.money import money_from_int, qty_from_int
-from paiid.domain.orders import TERMINAL_STATUSES, Reason, Submission, may_step
+from paiid.domain.orders import Reason, Submission, may_step
 from paiid.domain.risk import Standing
 from paiid.trading import store
-from paiid.trading.answers import answer, final_status, order_view, reason_text
+from paiid.trading.answers import (
+    answer,
+    final_status,
+    is_sent,
+    order_view,
+    position_event,
+    reason_text,
+    sent_orders,
+)
+from paiid.trading.counters import NOTHING, contribution, is_spread
+from paiid.trading.follow import follow
 from paiid.trading.records import (
     AccountRow,
     ExecutionRow,
     IntentRow,
     OrderRow,
     PositionRow,
-    value_of,
+    average_price,
 )
-
-_NOTHING = (0, 0)
 
 
 class LedgerError(Exception):
@@ -97,6 +106,29 @@ class Book:
         for position in rows:
             self._positions[(position.account_id, position.symbol)] = position
 
+    async def load_combos(self) -> None:
+        """Load the open spreads of the accounts that have any: what they may still cost counts in every check."""
+        ids = [account.id for account in self.accounts.values() if account.open_combos > 0]
+        if ids:
+            for order in await store.load_open_spreads(self.tx, ids):
+                self.register(order)
+
+    async def load_with_group(self, order_ids: Iterable[str]) -> None:
+        """Load these orders with what they hang on and what hangs on them."""
+        for order in await store.load_groups(self.tx, sorted({i for i in order_ids if i not in self.orders})):
+            self.register(order)
+
+    async def load_replaced(self) -> None:
+        """Load the orders whose successors are in the book and not settled, so that the wish is kept in step."""
+        wanted = {
+            order.replaces
+            for order in self.orders.values()
+            if order.replaces is not None and order.replaces not in self.orders
+        }
+        if wanted:
+            for order in await store.load_orders(self.tx, sorted(wanted)):
+                self.register(order)
+
     async def load_intents(self, intent_ids: Iterable[str]) -> None:
         """Load intents with all their orders; the accounts must be open."""
         ids = sorted({i for i in intent_ids if i not in self.intents})
@@ -112,19 +144,34 @@ class Book:
         if known is not None:
             return known
         self.orders[order.id] = order
-        self._counted[order.id] = _contribution(order) if order.open else _NOTHING
+        self._counted[order.id] = contribution(order) if order.open else NOTHING
         return order
 
     def orders_of(self, intent_id: str) -> list[OrderRow]:
-        """All orders of an intent that is in the book, by position."""
-        mine = [order for order in self.orders.values() if order.intent_id == intent_id]
-        return sorted(mine, key=lambda order: order.position)
+        """The orders of an intent that is in the book, by position; not what hangs on them."""
+        return sent_orders([order for order in self.orders.values() if order.intent_id == intent_id])
+
+    def rows_of(self, intent_id: str) -> list[OrderRow]:
+        """All rows of an intent that is in the book, by position, each order before what hangs on it."""
+        mine = self.orders_of(intent_id)
+        return [row for order in mine for row in (order, *self.children_of(order.id))]
+
+    def children_of(self, order_id: str) -> list[OrderRow]:
+        """The exits or legs that hang on an order, as they are in the book; not those that were replaced."""
+        mine = [o for o in self.orders.values() if o.parent_id == order_id and o.replaced_by is None]
+        return sorted(mine, key=lambda order: order.client_order_id)
+
+    def group_of(self, order: OrderRow) -> list[OrderRow]:
+        """The order, what it hangs on, and everything that hangs on either, as far as it is in the book."""
+        root = order.parent_id or order.id
+        return [o for o in self.orders.values() if root in (o.id, o.parent_id)]
 
     def position(self, account_id: str, symbol: str) -> PositionRow:
         """The position's row, made if there is none; written only when something changes."""
         found = self._positions.get((account_id, symbol))
         if found is None:
-            found = PositionRow(account_id, symbol, "stock", 0, 0, 0, 0, 0, 0, 0, 1, self.now_us)
+            kind = "option" if is_option(symbol) else "stock"
+            found = PositionRow(account_id, symbol, kind, 0, 0, 0, 0, 0, 0, 0, 1, self.now_us)
             self._positions[(account_id, symbol)] = found
             self._new_positions.add((account_id, symbol))
         return found
@@ -133,6 +180,19 @@ class Book:
         """The position's row, if there is one."""
         return self._positions.get((account_id, symbol))
 
+    def held(self, account_id: str) -> dict[str, int]:
+        """symbol -> scaled quantity of every position of the account that is not flat."""
+        mine = ((symbol, row) for (owner, symbol), row in self._positions.items() if owner == account_id)
+        return {symbol: row.qty for symbol, row in mine if row.qty != 0}
+
+    def average_cost(self, account_id: str, symbol: str) -> Decimal:
+        """Dollars a share that a position has cost, 0 for none."""
+        row = self._positions.get((account_id, symbol))
+        if row is None or row.qty == 0:
+            return Decimal(0)
+        one = row.qty * multiplier_of(symbol)
+        return money_from_int(average_price(abs(row.cost_basis), abs(one)) or 0)
+
     def standing(
         self, account_id: str, mark: Callable[[str], Decimal | None], *, without: Sequence[OrderRow] = ()
     ) -> Standing:
@@ -140,6 +200,7 @@ class Book:
         account = self.accounts[account_id]
         minus: dict[str, list[int]] = {}
         open_orders = account.open_orders
+        left_out = {order.id for order in without}
         for order in without:
             qty, value = self._counted[order.id]
             if order.open:
@@ -166,10 +227,35 @@ class Book:
                     money_from_int(row.open_buy_value - cut[1]),
                     qty_from_int(sell_qty),
                     money_from_int(row.open_sell_value - cut[3]),
-                    mark(symbol) if row.qty < 0 else None,
+                    mark(symbol) if row.qty != 0 and (row.qty < 0 or account.margin) else None,
                 )
             )
-        return Standing(money_from_int(account.cash), open_orders, held, tuple(exposures))
+        return Standing(
+            money_from_int(account.cash),
+            open_orders,
+            held,
+            tuple(exposures),
+            combos=tuple(self._combos(account_id, left_out)) if account.open_combos else (),
+            margin=bool(account.margin),
+            options_level=account.options_level,
+            blocked=account.status != "active",
+            not_reconciled=account.reconcile_problem,
+        )
+
+    def _combos(self, account_id: str, left_out: set[str]) -> Iterator[Combo]:
+        """The open spreads of an account: what each may still bring and cost."""
+        for order in list(self.orders.values()):
+            if (
+                order.account_id == account_id
+                and is_spread(order)
+                and order.open
+                and order.id not in left_out
+            ):
+                legs = self.children_of(order.id)
+                units = qty_from_int(order.remaining)
+                signed = ((1 if leg.side == "buy" else -1) * units * (leg.ratio_qty or 1) for leg in legs)
+                net = units * money_from_int(order.reserve_price) * CONTRACT_SIZE
+                yield Combo(tuple((leg.symbol, qty) for leg, qty in zip(legs, signed, strict=True)), net)
 
     # -- changing -----------------------------------------------------------------------------------
 
@@ -182,7 +268,7 @@ class Book:
         """A new order, in whatever state the claim decided; counted, and told as an event."""
         self.orders[order.id] = order
         self._new_orders[order.id] = order
-        self._counted[order.id] = _NOTHING
+        self._counted[order.id] = NOTHING
         self._count(order)
         self.tell(order.account_id, "order", "ledger", order_view(order))
 
@@ -194,7 +280,8 @@ class Book:
         if order.id not in self._new_orders:
             self._dirty_orders[order.id] = order
         self.tell(order.account_id, "order", source, order_view(order))
-        if order.intent_id is not None and order.is_final:
+        if order.intent_id is not None and order.is_final and is_sent(order):
+            # What hangs on an order moves with it, before all is written that is known of the order itself.
             self._finish(order.intent_id)
 
     def step(self, order: OrderRow, wanted: Submission, reason: Reason | None = None) -> None:
@@ -206,6 +293,15 @@ class Book:
             order.reason = reason_text(reason)
         if wanted is not Submission.DISPATCHING:
             order.dispatch_deadline_at = None
+        for child in self.children_of(order.id):
+            # What hangs on an order shares its fate until the broker has it.
+            if may_step(child.state, wanted):
+                child.state = wanted
+                child.reason = order.reason
+                self.change(child, "ledger")
+        replaced = self.orders.get(order.replaces or "")
+        if replaced is not None and follow(replaced, order):
+            self.change(replaced, "ledger")
 
     def touch_position(self, position: PositionRow) -> None:
         """Mark a position as changed."""
@@ -241,6 +337,11 @@ class Book:
             }
         )
 
+    @property
+    def told_accounts(self) -> frozenset[str]:
+        """The accounts that have events of this transaction."""
+        return frozenset(event["account_id"] for event in self._events)
+
     def audit(self, entry: AuditEntry) -> None:
         """An audit row of this transaction."""
         self._audit.append(entry)
@@ -259,10 +360,12 @@ class Book:
     def _count(self, order: OrderRow) -> None:
         works = order.works
         before = self._counted[order.id]
-        after = _contribution(order) if works else _NOTHING
+        after = contribution(order) if works else NOTHING
         account = self.accounts[order.account_id]
         if works != bool(order.open):
             account.open_orders += 1 if works else -1
+            if is_spread(order):
+                account.open_combos += 1 if works else -1
             self._dirty_accounts.add(account.id)
             if not works:
                 self._closing_ended(order)
@@ -286,6 +389,7 @@ class Book:
         if against and order.remaining > 0 and order.state is not Submission.REFUSED:
             position.version += 1
             self.touch_position(position)
+            self.tell(order.account_id, "position", "ledger", position_event(position))
 
     def _finish(self, intent_id: str) -> None:
         intent = self.intents.get(intent_id)
@@ -298,7 +402,8 @@ class Book:
             return
         intent.status = "FINAL"
         intent.http_status = final_status(orders)
-        intent.body = encode(answer(intent, self.accounts[intent.account_id], orders)).decode()
+        rows = self.rows_of(intent_id)
+        intent.body = encode(answer(intent, self.accounts[intent.account_id], rows)).decode()
         intent.final_at = self.now_us
         self.final[intent.id] = (intent.http_status, intent.body)
         self.touch_intent(intent)
@@ -345,13 +450,3 @@ class Book:
     def new_id(self, prefix: str) -> str:
         """A fresh id."""
         return new_id(self.clock, prefix)
-
-
-def _contribution(order: OrderRow) -> tuple[int, int]:
-    remaining = order.remaining
-    return remaining, value_of(remaining, order.reserve_price)
-
-
-def is_terminal(order: OrderRow) -> bool:
-    """Whether the broker has told a status that never changes."""
-    return order.status in TERMINAL_STATUSES

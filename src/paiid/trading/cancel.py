@@ -65,9 +65,65 @@ class Cancels:
         if not orders:
             return []
         current, accounts = await self._request([order.id for order in orders], actor, request_id)
-        return list(
-            await asyncio.gather(*(self._send(order, accounts[order.account_id]) for order in current))
+        # What hangs together goes together: one member is asked to go, the others follow it.
+        heads = heads_of(current)
+        sent = await asyncio.gather(
+            *(
+                self._send(order, accounts[order.account_id])
+                for order in current
+                if heads[order.id] == order.id
+            )
         )
+        done = {one.order.id: one for one in sent}
+        return [done.get(order.id) or _follows(order, done[heads[order.id]]) for order in current]
+
+    def cancels_all(self, account: AccountRow) -> bool:
+        """Whether the account's broker can be asked for everything in one request."""
+        broker = self._brokers.get(account.broker)
+        return broker is not None and broker.capabilities.cancels_all
+
+    async def cancel_account(
+        self, account: AccountRow, orders: Sequence[OrderRow], actor: Actor, request_id: str | None = None
+    ) -> tuple[list[CancelOutcome], Mapping[str, str | None] | None]:
+        """Cancel everything that is open in an account in one request, `orders` being what our ledger knows of it.
+
+        One outcome for each of those, in their order, and what the broker has told of all: its id of an order -> why
+        it was refused or None; None as a whole where it did not answer. What it has refused of ours is asked singly.
+        Only for brokers that can (`capabilities.cancels_all`). Raises DatabaseUnavailable before anything is sent.
+        """
+        current: list[OrderRow] = []
+        if orders:
+            current, _ = await self._request([order.id for order in orders], actor, request_id)
+        heads = heads_of(current)
+        groups: dict[str, list[OrderRow]] = {}
+        for order in current:
+            groups.setdefault(heads[order.id], []).append(order)
+        told: Mapping[str, str | None] | None = None
+        words = ""
+        async with self._slots:
+            self._probe(FailPoint.BEFORE_CANCEL)
+            try:
+                told = await self._brokers[account.broker].cancel_all(
+                    account.number, self._timings.broker_deadline_s
+                )
+            except BrokerRejected as problem:
+                told, words = {}, problem.message
+            except BrokerError as problem:
+                words = str(problem)
+            self._probe(FailPoint.AFTER_CANCEL)
+
+        async def settle(group: Sequence[OrderRow]) -> CancelOutcome:
+            head = next(order for order in group if heads[order.id] == order.id)
+            at_broker = head.works and head.state is Submission.ACCEPTED and head.broker_order_id is not None
+            if at_broker and told is None:
+                return await self._try_record(head, CancelState.UNKNOWN, None, words)
+            if at_broker and any(told.get(one.broker_order_id or "", "") is None for one in group if told):
+                return await self._try_record(head, CancelState.ACCEPTED, None, None)
+            return await self._send(head, account)
+
+        sent = await asyncio.gather(*(settle(group) for group in groups.values()))
+        done = {one.order.id: one for one in sent}
+        return [done.get(order.id) or _follows(order, done[heads[order.id]]) for order in current], told
 
     async def sweep(self) -> int:
         """Ask again where the answer was lost or the asking died; how many. Raises DatabaseUnavailable."""
@@ -136,6 +192,11 @@ class Cancels:
             except BrokerError as problem:
                 state, message = CancelState.UNKNOWN, str(problem)
             self._probe(FailPoint.AFTER_CANCEL)
+        return await self._try_record(order, state, view, message)
+
+    async def _try_record(
+        self, order: OrderRow, state: CancelState, view: BrokerOrderView | None, message: str | None
+    ) -> CancelOutcome:
         try:
             return await self._record(order, state, view, message)
         except DatabaseUnavailable:
@@ -169,6 +230,24 @@ class Cancels:
             return _ended(current)
         outcome = {"ACCEPTED": "requested", "REFUSED": "refused", "UNKNOWN": "unknown"}[state.value]
         return CancelOutcome(current, outcome, message)
+
+
+def heads_of(orders: Sequence[OrderRow]) -> dict[str, str]:
+    """For each order the one to be asked of the broker: the first that works of all that hang together."""
+    heads: dict[str, str] = {}
+    first: dict[str, str] = {}
+    for order in sorted(orders, key=lambda one: one.parent_id is not None):
+        if not order.works or order.order_class == "simple":
+            heads[order.id] = order.id
+        else:
+            heads[order.id] = first.setdefault(order.parent_id or order.id, order.id)
+    return heads
+
+
+def _follows(order: OrderRow, head: CancelOutcome) -> CancelOutcome:
+    """An order that goes with another: what became of that is told soon."""
+    outcome = "requested" if head.outcome == "done" else head.outcome
+    return CancelOutcome(order, outcome, f"It goes with the order {head.order.id}.")
 
 
 def _ended(order: OrderRow) -> CancelOutcome:

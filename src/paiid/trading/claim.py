@@ -8,6 +8,7 @@ with a few statements.
 
 import hmac
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from paiid.auth.store import lock_standing
@@ -18,22 +19,40 @@ from paiid.core.failpoints import FailPoint, Probe
 from paiid.domain.errors import Code, Problem, not_found
 from paiid.domain.identity import Principal, Role
 from paiid.domain.margin import buying_power
-from paiid.domain.money import ZERO, money_to_int, qty_to_int
+from paiid.domain.money import ZERO, money_to_int
 from paiid.domain.orders import OrderRequest, Reason, Submission
-from paiid.domain.risk import Proposal, Standing, grown, reserve_price
+from paiid.domain.risk import Proposal, Standing, estimated_value, grown, reserve_price
 from paiid.trading import store
 from paiid.trading.adopt import Adoptable, adopt, in_ledger, key_reused, same_order
 from paiid.trading.answers import reason_text
 from paiid.trading.book import Book
-from paiid.trading.checks import Gate, halt_reason, refuse, resolve
+from paiid.trading.call import orders_of_call
+from paiid.trading.checks import Gate, as_proposal, halt_reason, refuse, resolve
 from paiid.trading.commands import Claim, Claimed, DryRunPlan, Final, Known, Surroundings
 from paiid.trading.halt_store import load_active
 from paiid.trading.latch import Latch
+from paiid.trading.order_rows import blank_order, child_client_id, child_fields, parent_fields
 from paiid.trading.records import AccountRow, IntentRow, OrderRow
+from paiid.trading.replace import (
+    begin_replace,
+    order_to_replace,
+    replacing_of,
+    why_not_replaceable,
+)
 from paiid.trading.timings import Timings
 
 ClaimResult = Known | Claimed | Final
 _SKIPPED_TOGETHER = Reason("skipped", "Another order of the same call was refused, so this one was not sent.")
+
+
+@dataclass(slots=True)
+class Checked:
+    """The orders of a call as they were resolved, the first refusal with its position, and the account with all that
+    passed in it."""
+
+    orders: list[tuple[OrderRequest, Proposal]]
+    refused: tuple[int, Reason] | None
+    standing: Standing
 
 
 class Claims:
@@ -64,6 +83,10 @@ class Claims:
             (item.account_id for item in items if item.account_id is not None),
             [item.user_key for item in items],
         )
+        await book.load_combos()
+        replaced = [item.asked.replace.order_id for item in items if item.asked.replace is not None]
+        if replaced:
+            await book.load_with_group(replaced)
         adoptable = await self._load_adoptable(tx, items)
         results: list[ClaimResult | Exception] = []
         for item in items:
@@ -80,7 +103,7 @@ class Claims:
                 results.append(problem)
                 continue
             known[item.user_key] = intent
-            results.append(self._outcome(intent, account, book, stamp_s))
+            results.append(self._outcome(item, intent, account, book, stamp_s))
         await self._complete_known(tx, book, results)
         await book.flush()
         self._probe(FailPoint.IN_CLAIM)
@@ -94,17 +117,19 @@ class Claims:
         book = Book(tx, self._clock, now_us)
         if item.account_id is not None:
             await book.open([item.account_id], lock=False)
+            await book.load_combos()
         account = self._account(item, book, grants, need="view")
         around = _surroundings(item)
-        requests, proposals, refused, final = self._check_all(item, account, book, gate, around, {})
+        checked = self._check_all(item, account, book, gate, around, {})
         plan = DryRunPlan(account)
-        for position, (request, proposal) in enumerate(zip(requests, proposals, strict=True)):
-            order = self._order_row(item, account, book, position, request, proposal, around)
-            if refused is not None:
-                self._refuse(order, position, refused)
+        for position, (request, proposal) in enumerate(checked.orders):
+            order, *children = self._order_rows(item, account, book, position, request, proposal, around)
+            if checked.refused is not None:
+                self._refuse(order, position, checked.refused)
             plan.rows.append(order)
-            plan.values.append(proposal.qty * reserve_price(proposal) if _priced(proposal) else None)
-        plan.buying_power = _buying_power(final)
+            plan.children.append(children)
+            plan.values.append(estimated_value(proposal) if _priced(proposal) else None)
+        plan.buying_power = _buying_power(checked.standing)
         return plan
 
     # -- one claim ----------------------------------------------------------------------------------
@@ -160,24 +185,37 @@ class Claims:
     ) -> IntentRow:
         around = _surroundings(item)
         adopted = in_ledger(adoptable, account.id, self._client_ids(item, account.id)) if adoptable else {}
-        requests, proposals, refused, _ = self._check_all(item, account, book, gate, around, adopted)
-        intent = self._intent_row(item, account, book, len(requests))
+        old = (
+            None
+            if item.asked.replace is None or adopted
+            else order_to_replace(book, item.asked.replace, account)
+        )
+        checked = self._check_all(item, account, book, gate, around, adopted, old)
+        intent = self._intent_row(item, account, book, len(checked.orders))
         book.add_intent(intent)
         first = True
-        for position, (request, proposal) in enumerate(zip(requests, proposals, strict=True)):
+        for position, (request, proposal) in enumerate(checked.orders):
             if position in adopted:
                 adopt(book, book.register(adopted[position]), intent, position)
                 continue
-            order = self._order_row(item, account, book, position, request, proposal, around)
-            if refused is not None:
-                self._refuse(order, position, refused)
+            rows = self._order_rows(item, account, book, position, request, proposal, around)
+            order = rows[0]
+            if checked.refused is not None:
+                self._refuse(order, position, checked.refused)
             elif first:
                 order.state = Submission.DISPATCHING
                 order.dispatch_deadline_at = book.now_us + self._timings.dispatch_us
                 first = False
-            book.add_order(order)
+            if old is not None:
+                begin_replace(book, old, order)
+                if request.order_class != "mleg":
+                    # Exits stay as they are and hang on the new order; a spread's legs are new ones.
+                    rows = rows[:1]
+            for row in rows:
+                row.state = order.state
+                book.add_order(row)
         book.settle_intent(intent.id)
-        self._write_audit(item, intent, account, book, refused)
+        self._write_audit(item, intent, account, book, checked.refused)
         return intent
 
     def _check_all(
@@ -188,44 +226,44 @@ class Claims:
         gate: Gate,
         around: Surroundings,
         adopted: dict[int, OrderRow],
-    ) -> tuple[list[OrderRequest], list[Proposal], tuple[int, Reason] | None, Standing]:
+        old: OrderRow | None = None,
+    ) -> Checked:
         """All orders of the call against one account that grows with each (contract E4). What is adopted is at the
-        broker and in the account already: there is nothing left to allow, and nothing to count a second time."""
-        standing = book.standing(account.id, around.mark)
-        requests: list[OrderRequest] = []
-        proposals: list[Proposal] = []
-        refused: tuple[int, Reason] | None = None
-        for position, request in enumerate(_requests(item, standing, adopted.get(0))):
+        broker and in the account already: there is nothing left to allow, and nothing to count a second time. An
+        order that is replaced counts as gone."""
+        standing = book.standing(account.id, around.mark, without=[] if old is None else book.group_of(old))
+        checked = Checked([], None, standing)
+        for position, request in enumerate(orders_of_call(item, book, standing, adopted.get(0), old)):
             if position in adopted:
-                requests.append(request)
-                proposals.append(same_order(request, adopted[position], around))
+                checked.orders.append((request, same_order(request, adopted[position], around)))
                 continue
-            close_qty = request.qty if item.asked.close is not None else None
-            proposal = resolve(request, around, close_qty)
             reason: Reason | None = None
-            if isinstance(proposal, Reason):
-                reason = proposal
-                proposal = _empty(request, around)
+            resolved = resolve(request, around, checked.standing)
+            if isinstance(resolved, Reason):
+                reason, proposal = resolved, as_proposal(request, ZERO, around)
                 # A halt is the weightier no: what cannot be sized must still hear of it, and stay 423.
-                reason = halt_reason(gate, account.id, item.principal.user_id, proposal, standing) or reason
+                halted = halt_reason(gate, account.id, item.principal.user_id, proposal, checked.standing)
+                reason = halted or reason
             else:
+                request, proposal = resolved
                 reason = refuse(
                     request,
                     proposal,
                     account.id,
                     item.principal.user_id,
                     gate,
-                    standing,
+                    checked.standing,
                     around,
                     around.limits,
                 )
-            requests.append(request)
-            proposals.append(proposal)
-            if reason is not None and refused is None:
-                refused = (position, reason)
+                if old is not None:
+                    reason = why_not_replaceable(old, item.asked.replace, around.capabilities) or reason
+            checked.orders.append((request, proposal))
+            if reason is not None and checked.refused is None:
+                checked.refused = (position, reason)
             if reason is None:
-                standing = grown(proposal, standing)
-        return requests, proposals, refused, standing
+                checked.standing = grown(proposal, checked.standing)
+        return checked
 
     # -- rows ---------------------------------------------------------------------------------------
 
@@ -260,7 +298,7 @@ class Claims:
             request_id=item.request_id,
         )
 
-    def _order_row(
+    def _order_rows(
         self,
         item: Claim,
         account: AccountRow,
@@ -269,53 +307,43 @@ class Claims:
         request: OrderRequest,
         proposal: Proposal,
         around: Surroundings,
-    ) -> OrderRow:
+    ) -> list[OrderRow]:
+        """The row that is sent, and those of the exits or legs that hang on it."""
         quote = around.quotes.get(request.symbol)
-        return OrderRow(
-            id="" if item.is_dry_run else new_id(self._clock, "ord"),
-            account_id=account.id,
-            user_id=item.principal.user_id,
-            intent_id=item.intent_id,
-            position=position,
-            origin="ours",
-            client_order_id=""
-            if item.is_dry_run
-            else self.client_order_id(account.id, item.principal.user_id, item.key, position),
-            broker_order_id=None,
-            state=Submission.QUEUED,
-            status=None,
-            symbol=request.symbol,
-            asset_class="stock",
-            side=request.side,
-            type=request.type,
-            time_in_force=request.time_in_force,
-            qty=qty_to_int(proposal.qty),
-            limit_price=None if request.limit_price is None else money_to_int(request.limit_price),
-            stop_price=None if request.stop_price is None else money_to_int(request.stop_price),
+        dry = item.is_dry_run
+        client_id = (
+            "" if dry else self.client_order_id(account.id, item.principal.user_id, item.key, position)
+        )
+        shared = {
+            "account_id": account.id,
+            "user_id": item.principal.user_id,
+            "intent_id": item.intent_id,
+            "position": position,
+            "origin": "ours",
+        }
+        parent = blank_order(
+            book.now_us,
+            **shared,
+            **parent_fields(request, proposal.qty),
+            id="" if dry else new_id(self._clock, "ord"),
+            client_order_id=client_id,
             reference_price=None
             if quote is None
             else money_to_int(quote.ask if request.side == "buy" else quote.bid),
             reserve_price=money_to_int(reserve_price(proposal)) if _priced(proposal) else 0,
-            filled_qty=0,
-            filled_value=0,
-            filled_avg_price=None,
-            fees=0,
-            broker_status=None,
-            broker_filled_qty=0,
-            reason=None,
-            cancel_state=None,
-            cancel_requested_at=None,
-            open=0,
-            dispatch_deadline_at=None,
-            unknown_at=None,
-            lookup_count=0,
-            next_lookup_at=None,
-            watch_until=None,
-            version=1,
-            created_at=book.now_us,
-            updated_at=book.now_us,
-            submitted_at=None,
         )
+        children = [
+            blank_order(
+                book.now_us,
+                **shared,
+                **fields,
+                id="" if dry else new_id(self._clock, "ord"),
+                client_order_id=child_client_id(client_id, fields["group_role"], number),
+                parent_id=parent.id,
+            )
+            for number, fields in enumerate(child_fields(request, proposal.qty))
+        ]
+        return [parent, *children]
 
     @staticmethod
     def _write_audit(
@@ -336,11 +364,15 @@ class Claims:
             )
         )
 
-    def _outcome(self, intent: IntentRow, account: AccountRow, book: Book, stamp_s: float) -> ClaimResult:
+    def _outcome(
+        self, item: Claim, intent: IntentRow, account: AccountRow, book: Book, stamp_s: float
+    ) -> ClaimResult:
         done = book.final.get(intent.id)
         if done is not None:
             return Final(*done)
-        return Claimed(intent, account, book.orders_of(intent.id), stamp_s)
+        orders = book.rows_of(intent.id)
+        replacing = None if item.asked.replace is None else replacing_of(book, orders[0], item.asked.replace)
+        return Claimed(intent, account, orders, stamp_s, replacing)
 
     async def _load_adoptable(self, tx: Tx, items: Sequence[Claim]) -> Adoptable:
         """Only a claim that has met a unique constraint before can meet its own id in the ledger; and a close, which an
@@ -367,43 +399,6 @@ def refuse_caller(principal: Principal, standing: dict[tuple[str, str], Role]) -
         raise Problem(Code.FORBIDDEN, "A viewer cannot trade; ask the owner for another role.")
 
 
-def _requests(item: Claim, standing: Standing, adopted: OrderRow | None) -> tuple[OrderRequest, ...]:
-    """The orders of the call; a close is turned into the one order that closes what is left to close (E0)."""
-    close = item.asked.close
-    if close is None:
-        return item.asked.orders
-    if adopted is not None:
-        return (
-            OrderRequest(
-                close.symbol, adopted.side, "market", "day", close.qty, limit_price=None, stop_price=None
-            ),
-        )
-    own = standing.of(close.symbol)
-    if own is None or own.qty == 0:
-        raise not_found("position")
-    closing = own.open_sell_qty if own.qty > 0 else own.open_buy_qty
-    left = max(ZERO, abs(own.qty) - closing)
-    if left == 0:
-        raise Problem(Code.CONFLICT, "Open orders already close this whole position; cancel them first.")
-    if close.qty is not None and close.qty > left:
-        raise Problem(
-            Code.CONFLICT,
-            f"A close may not be larger than what is left to close: {left} of {close.symbol}.",
-            extra={"measured": close.qty, "limit": left},
-        )
-    return (
-        OrderRequest(
-            symbol=close.symbol,
-            side="sell" if own.qty > 0 else "buy",
-            type="market",
-            time_in_force="day",
-            qty=close.qty or left,
-            limit_price=None,
-            stop_price=None,
-        ),
-    )
-
-
 def _surroundings(item: Claim) -> Surroundings:
     if item.surroundings is None:
         raise Problem(Code.INTERNAL, "The request was not prepared.")
@@ -411,24 +406,17 @@ def _surroundings(item: Claim) -> Surroundings:
 
 
 def _priced(proposal: Proposal) -> bool:
+    if proposal.legs:
+        return all(leg.quote is not None for leg in proposal.legs)
     return proposal.quote is not None or proposal.limit_price is not None or proposal.stop_price is not None
-
-
-def _empty(request: OrderRequest, around: Surroundings) -> Proposal:
-    return Proposal(
-        request.symbol,
-        request.side,
-        request.type,
-        ZERO,
-        request.limit_price,
-        request.stop_price,
-        around.quotes.get(request.symbol),
-    )
 
 
 def _buying_power(standing: Standing) -> Decimal | None:
     try:
-        return buying_power(standing.cash, standing.exposures)
+        return buying_power(
+            standing.cash, standing.exposures, standing.combos, margin=standing.margin,
+            spreads=standing.spreads,
+        )  # fmt: skip
     except ValueError:
         return None
 

@@ -3,21 +3,22 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import date
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
-from paiid.brokers import Capabilities
+from paiid.brokers import BrokerReplace, Capabilities
 from paiid.domain.errors import Problem
 from paiid.domain.identity import Principal
-from paiid.domain.instruments import Instrument
+from paiid.domain.instruments import Instrument, underlying_of
 from paiid.domain.money import plain
-from paiid.domain.orders import OrderRequest
+from paiid.domain.orders import OrderRequest, TimeInForce
 from paiid.domain.quotes import Quote
 from paiid.domain.risk import RiskLimits
 from paiid.trading.records import AccountRow, IntentRow, OrderRow
 
-IntentKind = Literal["execute", "close"]
+IntentKind = Literal["execute", "close", "replace", "template"]
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
@@ -30,6 +31,32 @@ class CloseRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaceRequest:
+    """What an order is to become; None stays as it is. `version` is the one the caller has seen, None any.
+
+    `qty` is the new total, what has filled included.
+    """
+
+    order_id: str
+    version: int | None = None
+    qty: Decimal | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
+    time_in_force: TimeInForce | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateUse:
+    """Place the order of one of the caller's templates, with what he wants otherwise this time."""
+
+    template_id: str
+    qty: Decimal | None = None
+    limit_price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What the caller asked for, parsed but with nothing resolved: exactly what the fingerprint covers."""
 
@@ -37,12 +64,15 @@ class Asked:
     account: str | None
     orders: tuple[OrderRequest, ...]
     close: CloseRequest | None = None
+    replace: ReplaceRequest | None = None
+    template: TemplateUse | None = None
 
     def symbols(self) -> tuple[str, ...]:
-        """The symbols named, in order."""
+        """The symbols named, those of legs and of options' underlyings included."""
         if self.close is not None:
-            return (self.close.symbol,)
-        return tuple(order.symbol for order in self.orders)
+            return tuple(dict.fromkeys((self.close.symbol, underlying_of(self.close.symbol))))
+        named = (s for order in self.orders for s in (order.symbol, *(leg.symbol for leg in order.legs)))
+        return tuple(dict.fromkeys(s for symbol in named for s in (symbol, underlying_of(symbol))))
 
 
 def fingerprint(asked: Asked) -> str:
@@ -50,33 +80,41 @@ def fingerprint(asked: Asked) -> str:
     value: dict[str, object] = {"kind": asked.kind}
     if asked.account is not None:
         value["account"] = asked.account
-    if asked.close is not None:
-        value["close"] = {
-            "symbol": asked.close.symbol,
-            **({} if asked.close.qty is None else {"qty": str(plain(asked.close.qty))}),
-        }
-    orders = []
-    for order in asked.orders:
-        one: dict[str, str] = {"symbol": order.symbol, "side": order.side}
-        if order.type != "market":
-            one["type"] = order.type
-        if order.time_in_force != "day":
-            one["time_in_force"] = order.time_in_force
-        for name in ("qty", "limit_price", "stop_price"):
-            number: Decimal | None = getattr(order, name)
-            if number is not None:
-                one[name] = str(plain(number))
-        orders.append(one)
-    if orders:
-        value["orders"] = orders
+    for name in ("close", "replace", "template"):
+        part = getattr(asked, name)
+        if part is not None:
+            value[name] = _canonical(part)
+    if asked.orders:
+        value["orders"] = [_canonical(order) for order in asked.orders]
     return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
+
+
+_DEFAULTS: dict[str, object] = {"type": "market", "time_in_force": "day", "order_class": "simple"}
+
+
+def _canonical(value: Any) -> Any:
+    """A frozen value as JSON: fields that say nothing, or what is said by default, are left out."""
+    if isinstance(value, Decimal):
+        return str(plain(value))
+    if isinstance(value, tuple):
+        return [_canonical(one) for one in value]
+    if not is_dataclass(value):
+        return value
+    defaults = _DEFAULTS if isinstance(value, OrderRequest) else {}
+    named = ((one.name, getattr(value, one.name)) for one in fields(value))
+    return {
+        name: _canonical(part)
+        for name, part in named
+        if part is not None and part is not False and part != () and defaults.get(name) != part
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What was looked up for a claim before it began: prices, limits, what the broker can hold.
 
-    `position_size` in dollars sizes an order without a quantity. `market_open` is the session at this moment.
+    `position_size` in dollars sizes an order without a quantity, `take_profit_pct` and `stop_loss_pct` are the user's
+    distances of a bracket without prices, in percent. `market_open` is the regular session at this moment.
     """
 
     quotes: Mapping[str, Quote | None]
@@ -86,6 +124,11 @@ class Surroundings:
     capabilities: Capabilities
     market_open: bool
     newest: Callable[[str], Quote | None]
+    trading_day: date
+    take_profit_pct: Decimal | None = None
+    stop_loss_pct: Decimal | None = None
+    unpriced: str | None = None
+    """Why there are no prices at all for this broker: its market is not the one that is configured here."""
 
     def with_quotes(self, quotes: Mapping[str, Quote | None]) -> "Surroundings":
         """The same with newer prices."""
@@ -94,7 +137,7 @@ class Surroundings:
     def mark(self, symbol: str) -> Decimal | None:
         """The middle of a fresh quote, None where there is none."""
         quote = self.quotes.get(symbol) or self.newest(symbol)
-        return None if quote is None or quote.stale else quote.mid
+        return None if quote is None or quote.stale or quote.ask <= 0 else quote.mid
 
 
 @dataclass(slots=True)
@@ -111,6 +154,8 @@ class Claim:
     account_id: str | None
     surroundings: Surroundings | None
     problem: Problem | None
+    orders: tuple[OrderRequest, ...] | None = None
+    """The orders of a template, looked up when the call came in; None: those that were asked for."""
     attempts: int = 0
 
     @property
@@ -142,6 +187,15 @@ class Claimed:
     account: AccountRow
     orders: list[OrderRow]
     stamp_s: float
+    replacing: "Replacing | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replacing:
+    """What goes to the broker in place of a new order: the order that is to go, and what it is to become."""
+
+    broker_order_id: str
+    change: BrokerReplace
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,5 +212,6 @@ class DryRunPlan:
 
     account: AccountRow
     rows: list[OrderRow] = field(default_factory=list)
+    children: list[list[OrderRow]] = field(default_factory=list)
     values: list[Decimal | None] = field(default_factory=list)
     buying_power: Decimal | None = None

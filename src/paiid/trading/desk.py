@@ -12,16 +12,18 @@ from paiid.core.failpoints import Probe
 from paiid.core.leases import Leases
 from paiid.core.tasks import Background
 from paiid.market.service import MarketService
+from paiid.stream.journal import Told, nobody
 from paiid.trading import store
 from paiid.trading.book import Book
 from paiid.trading.cancel import Cancels
 from paiid.trading.claim import Claims
+from paiid.trading.halt_channel import nothing
 from paiid.trading.latch import Latch
 from paiid.trading.reconcile import Reconciler
 from paiid.trading.record import Recorder
 from paiid.trading.resolve import Resolver
 from paiid.trading.send import Sender
-from paiid.trading.service import TradingService, Waiters
+from paiid.trading.service import OrdersOfTemplate, TradingService, Waiters
 from paiid.trading.timings import Timings
 from paiid.trading.updates import UpdateReader
 
@@ -32,7 +34,8 @@ _EVENT_WINDOW_US = 24 * 3600 * 1_000_000
 
 
 class Desk:
-    """Everything trading needs to run. Attributes: `service`, `cancels`, `resolver`."""
+    """Everything trading needs to run. Attributes: `service`, `cancels`, `resolver`. `told` hears of every commit that wrote events,
+    `halts_changed` of a halt that came with the loud correction."""
 
     def __init__(
         self,
@@ -47,6 +50,10 @@ class Desk:
         ttl_s: int,
         timings: Timings,
         probe: Probe,
+        templates: OrdersOfTemplate | None = None,
+        *,
+        told: Told = nobody,
+        halts_changed: Callable[[], None] = nothing,
     ) -> None:
         for broker in brokers.values():
             timings.check(broker.lookup_lag_s)
@@ -54,6 +61,8 @@ class Desk:
         self._clock = clock
         self._leases = leases
         self._ttl_s = ttl_s
+        self._told = told
+        self._halts_changed = halts_changed
         waiters = Waiters()
         self.cancels = Cancels(db, clock, timings, brokers, probe, self._published)
         self.resolver = Resolver(db, clock, timings, brokers, market.hours, probe, self._published)
@@ -71,6 +80,8 @@ class Desk:
             waiters,
             self.resolver.wake,
             probe,
+            templates,
+            told,
         )
         self.readers = {
             name: UpdateReader(
@@ -78,9 +89,10 @@ class Desk:
                 clock,
                 broker,
                 leases,
-                Reconciler(db, clock, broker, timings.broker_deadline_s),
+                Reconciler(db, clock, broker, timings.broker_deadline_s, told),
                 probe,
                 self._published,
+                timings,
             )
             for name, broker in brokers.items()
         }
@@ -88,6 +100,9 @@ class Desk:
 
     def _published(self, book: Book) -> None:
         self.service.published(book)
+        self._told(book.told_accounts)
+        if book.alarms:
+            self._halts_changed()
         for account_id, order_id, what in book.alarms:
             _log.error("alarm", account=account_id, order=order_id, what=what)
 
@@ -106,6 +121,10 @@ class Desk:
         await self.service.stop()
         await self.resolver.stop()
         await self._background.stop()
+
+    def compare_soon(self, broker: str) -> None:
+        """Compare what differs at this broker at once, and not only when it is its turn."""
+        self.readers[broker].compare_soon()
 
     def not_ready(self) -> str | None:
         """Why orders cannot be taken yet, or None (contract E13)."""

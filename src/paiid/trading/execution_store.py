@@ -1,11 +1,16 @@
-"""The SQL behind booking prints that come late, are busted or are corrected (contract E18)."""
+"""The SQL behind booking prints that come late, are busted or are corrected (contract E18).
+
+What moved a position and was no order stands among the prints of its symbol. What was booked before the account was
+reset is history: it can be read, and counts for nothing.
+"""
 
 from collections.abc import Sequence
 
 from sqlalchemy import bindparam, func, select
 
 from paiid.core.db import Tx, any_of, statement
-from paiid.core.tables import executions
+from paiid.core.tables import accounts, activities, executions
+from paiid.trading.activity_store import ACTIVITY_FIELDS, ActivityRow, activity_from
 from paiid.trading.records import EXECUTION_FIELDS, ExecutionRow, execution_from
 
 _COLUMNS = [executions.c[name] for name in EXECUTION_FIELDS]
@@ -19,15 +24,33 @@ _BY_ID = statement(
         executions.c.account_id == bindparam("b_account"), executions.c.execution_id == bindparam("b_id")
     )
 )
-_OF_SYMBOL = statement(
-    select(*_COLUMNS).where(
-        executions.c.account_id == bindparam("b_account"), executions.c.symbol == bindparam("b_symbol")
-    )
+# By when it was booked: that is decided under the account's lock, as the reset is, and by the same clock.
+_RESET_AT = select(accounts.c.reset_at).where(accounts.c.id == bindparam("b_account")).scalar_subquery()
+_PRINTS_IN_FORCE = (
+    executions.c.account_id == bindparam("b_account"),
+    executions.c.symbol == bindparam("b_symbol"),
+    executions.c.booked_at >= _RESET_AT,
+)
+_MOVES_IN_FORCE = (
+    activities.c.account_id == bindparam("b_account"),
+    activities.c.symbol == bindparam("b_symbol"),
+    activities.c.qty != 0,
+    activities.c.booked_at >= _RESET_AT,
+)
+_OF_SYMBOL = statement(select(*_COLUMNS).where(*_PRINTS_IN_FORCE))
+_MOVES_OF_SYMBOL = statement(
+    select(*[activities.c[name] for name in ACTIVITY_FIELDS]).where(*_MOVES_IN_FORCE)
 )
 _NEWEST_OF_SYMBOL = statement(
     select(executions.c.executed_at, executions.c.execution_id)
-    .where(executions.c.account_id == bindparam("b_account"), executions.c.symbol == bindparam("b_symbol"))
+    .where(*_PRINTS_IN_FORCE)
     .order_by(executions.c.executed_at.desc(), executions.c.execution_id.desc())
+    .limit(1)
+)
+_NEWEST_MOVE_OF_SYMBOL = statement(
+    select(activities.c.executed_at, activities.c.activity_id.label("execution_id"))
+    .where(*_MOVES_IN_FORCE)
+    .order_by(activities.c.executed_at.desc(), activities.c.activity_id.desc())
     .limit(1)
 )
 _TOLD_QTY = statement(
@@ -50,15 +73,38 @@ async def find_execution(tx: Tx, account_id: str, execution_id: str) -> Executio
 
 
 async def load_of_symbol(tx: Tx, account_id: str, symbol: str) -> list[ExecutionRow]:
-    """Everything that was ever booked of one symbol in one account, in no order."""
-    rows = await tx.fetch(_OF_SYMBOL, {"b_account": account_id, "b_symbol": symbol})
-    return [execution_from(row) for row in rows]
+    """Everything that moved the position in one symbol of one account since its reset, in no order."""
+    which = {"b_account": account_id, "b_symbol": symbol}
+    booked = [execution_from(row) for row in await tx.fetch(_OF_SYMBOL, which)]
+    moves = [as_print(activity_from(row)) for row in await tx.fetch(_MOVES_OF_SYMBOL, which)]
+    return [*booked, *moves]
+
+
+def as_print(activity: ActivityRow) -> ExecutionRow:
+    """An activity as the print it is to its position; its `kind` tells it from a fill."""
+    return ExecutionRow(
+        id=activity.id,
+        account_id=activity.account_id,
+        order_id="",
+        execution_id=activity.activity_id,
+        kind=activity.kind,
+        corrects=None,
+        symbol=activity.symbol,
+        side="buy" if activity.qty > 0 else "sell",
+        qty=abs(activity.qty),
+        price=activity.price,
+        fee=0,
+        executed_at=activity.executed_at,
+        booked_at=activity.booked_at,
+    )
 
 
 async def newest_of_symbol(tx: Tx, account_id: str, symbol: str) -> tuple[int, str]:
-    """(executed at, execution id) of the last print of one symbol in one account; (0, '') for none."""
-    row = await tx.fetch_one(_NEWEST_OF_SYMBOL, {"b_account": account_id, "b_symbol": symbol})
-    return (0, "") if row is None else (int(row["executed_at"]), str(row["execution_id"]))
+    """(executed at, execution id) of what last moved one symbol in one account since its reset; (0, '') for none."""
+    which = {"b_account": account_id, "b_symbol": symbol}
+    newest = await tx.fetch_together([(_NEWEST_OF_SYMBOL, which), (_NEWEST_MOVE_OF_SYMBOL, which)])
+    places = [(int(row["executed_at"]), str(row["execution_id"])) for rows in newest for row in rows]
+    return max(places, default=(0, ""))
 
 
 async def sum_told_qty(tx: Tx, order_id: str) -> int:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from paiid.brokers import BrokerExecution
+from paiid.domain.instruments import multiplier_of
 from paiid.domain.money import money_to_int, qty_to_int, round_money
-from paiid.trading.answers import execution_view, money, quantity
+from paiid.trading.answers import execution_view, money, position_event
 from paiid.trading.book import Book
 from paiid.trading.execution_store import (
     find_execution,
@@ -39,6 +40,7 @@ class Prints:
         self._late: set[_Key] = set()
         self._newest: dict[_Key, tuple[int, str]] = {}
         self._touched: dict[_Key, list[ExecutionRow]] = {}
+        self._paid: set[str] = set()
 
     async def load(self, orders: Sequence[OrderRow]) -> None:
         """What earlier transactions busted or corrected of these orders."""
@@ -75,6 +77,12 @@ class Prints:
             # The correction came before the print that it corrects.
             await self._take_back(order, row, correction)
 
+    async def add_activity(self, account_id: str, moved: ExecutionRow | None) -> None:
+        """Something that was no order has changed the account's cash, and by `moved` a position of it."""
+        self._paid.add(account_id)
+        if moved is not None:
+            await self._move(moved)
+
     async def told_qty(self, order: OrderRow) -> int | None:
         """What was told as filled before busts and corrections; None where the order has had neither."""
         if order.id not in self._busted:
@@ -92,7 +100,7 @@ class Prints:
             position.version += 1
             self._book.touch_position(position)
             self._book.tell(account_id, "position", "ledger", position_event(position))
-        for account_id in sorted({account_id for account_id, _ in self._touched}):
+        for account_id in sorted(self._paid | {account_id for account_id, _ in self._touched}):
             account = self._book.accounts[account_id]
             self._book.tell(
                 account_id, "cash", "ledger", {"account": account_id, "cash": money(account.cash)}
@@ -109,7 +117,8 @@ class Prints:
         order.filled_avg_price = average_price(order.filled_value, order.filled_qty)
         order.fees += row.fee
         account = book.accounts[order.account_id]
-        account.cash += (-value if row.side == "buy" else value) - row.fee
+        dollars = value * multiplier_of(row.symbol)
+        account.cash += (-dollars if row.side == "buy" else dollars) - row.fee
         book.touch_account(account)
         book.tell(order.account_id, "fill", "broker", execution_view(row))
         await self._move(row)
@@ -123,15 +132,16 @@ class Prints:
         if row.kind != "fill" or place(row) < self._newest[key] or row.order_id in self._busted:
             self._late.add(key)
         self._newest[key] = max(self._newest[key], place(row))
-        move(position, signed_qty(row), row.price)
+        carry(position, row)
 
     async def _reckon(self, position: PositionRow, fresh: Sequence[ExecutionRow]) -> None:
         """The position from all its prints. Where they do not account for the quantity held (it was not all
         built up here), what was booked in the order of arrival stands."""
         stored = await load_of_symbol(self._book.tx, position.account_id, position.symbol)
         again = replace(position, qty=0, cost_basis=0, realized_pl=0)
-        for row in in_force([*stored, *fresh]):
-            move(again, signed_qty(row), row.price)
+        # An activity of this transaction is in the database already, a print of it is not.
+        for row in in_force({row.id: row for row in (*stored, *fresh)}.values()):
+            carry(again, row)
         if again.qty == position.qty:
             position.cost_basis, position.realized_pl = again.cost_basis, again.realized_pl
 
@@ -185,17 +195,26 @@ def in_force(rows: Iterable[ExecutionRow]) -> list[ExecutionRow]:
     return [row for row in ordered if row.execution_id not in gone]
 
 
+def carry(position: PositionRow, row: ExecutionRow) -> None:
+    """What a print, or an activity that moves a position, makes of it."""
+    if row.kind == "split":
+        # Other shares for the same money: the cost stays, nothing is gained.
+        position.qty += signed_qty(row)
+    else:
+        move(position, signed_qty(row), row.price)
+
+
 def move(position: PositionRow, signed: int, price: int) -> None:
     """Average cost: what opens adds its cost, what closes takes its share of the cost and realises the rest."""
     held = position.qty
     if held == 0 or (held > 0) == (signed > 0):
         position.qty += signed
-        position.cost_basis += _signed_value(signed, price)
+        position.cost_basis += _signed_value(position.symbol, signed, price)
         return
     closing = min(abs(held), abs(signed))
     # The last share takes the whole remaining cost, so a flat position never keeps a fraction of a cent.
     share = position.cost_basis * closing // abs(held) if closing < abs(held) else position.cost_basis
-    proceeds = value_of(closing, price) * (1 if held > 0 else -1)
+    proceeds = value_of(closing, price) * multiplier_of(position.symbol) * (1 if held > 0 else -1)
     position.realized_pl += proceeds - share
     position.cost_basis -= share
     position.qty += closing if held < 0 else -closing
@@ -203,21 +222,9 @@ def move(position: PositionRow, signed: int, price: int) -> None:
     if rest:
         opening = rest if signed > 0 else -rest
         position.qty += opening
-        position.cost_basis += _signed_value(opening, price)
+        position.cost_basis += _signed_value(position.symbol, opening, price)
 
 
-def _signed_value(signed: int, price: int) -> int:
-    value = value_of(abs(signed), price)
+def _signed_value(symbol: str, signed: int, price: int) -> int:
+    value = value_of(abs(signed), price) * multiplier_of(symbol)
     return value if signed > 0 else -value
-
-
-def position_event(position: PositionRow) -> dict[str, object]:
-    """A position as its event shows it."""
-    return {
-        "account": position.account_id,
-        "symbol": position.symbol,
-        "qty": quantity(position.qty),
-        "cost_basis": money(position.cost_basis),
-        "realized_pl": money(position.realized_pl),
-        "version": position.version,
-    }

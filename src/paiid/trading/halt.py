@@ -1,11 +1,13 @@
 """The halt: arms at once, tells honestly how far it has come, and carries on in the background (part K).
 
 arm       one transaction; its commit is `effective`, its receipt says what is still to do
-carry on  drain, cancel sweep, flatten; 10 s in the call, then in the background, after a crash on any replica
+carry on  drain, cancel sweep, flatten, fence; 10 s in the call, then in the background, after a crash on any replica
+resume    lifts what our halts set at the brokers, then one transaction; what stays halted is fenced again
 latch     what could not be written: holds this process, is tried again every second
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +18,14 @@ from paiid.core.db import Database, DatabaseUnavailable
 from paiid.domain.errors import Code, Problem
 from paiid.domain.halts import Halt, InFlight, Mode, Receipt, Scope
 from paiid.domain.identity import Actor, Principal
+from paiid.stream.journal import Told, nobody
 from paiid.trading import halt_store
-from paiid.trading.halt_change import Arm, Resume, arm_in, refuse_scope, resume_in
+from paiid.trading.halt_change import Arm, Resume, arm_in, refuse_scope
+from paiid.trading.halt_channel import nothing
 from paiid.trading.halt_errand import Errand
+from paiid.trading.halt_fence import FenceKeeper
+from paiid.trading.halt_resume import Resumes
+from paiid.trading.halt_stops import OwnStops
 from paiid.trading.halt_sweep import Sweeper
 from paiid.trading.latch import Latch, PendingArm
 
@@ -47,13 +54,30 @@ class HaltService:
     """Arms, resumes and reports. `arm` and `resume` raise Problem; 503 after setting the latch (K10)."""
 
     def __init__(
-        self, db: Database, clock: Clock, latch: Latch, sweeper: Sweeper | None, *, cap_s: float = CAP_S
+        self,
+        db: Database,
+        clock: Clock,
+        latch: Latch,
+        sweeper: Sweeper | None,
+        *,
+        cap_s: float = CAP_S,
+        keeper: FenceKeeper | None = None,
+        told: Told = nobody,
+        changed: Callable[[], None] = nothing,
     ) -> None:
+        """`sweeper` None: a process that cannot cancel; `keeper` is made of the sweeper's brokers if left out. `changed` hears of
+        every change of a halt once it is committed, `told` of the events that it wrote for an account."""
+        self._told = told
+        self._changed = changed
         self._db = db
         self._clock = clock
         self._latch = latch
         self._sweeper = sweeper
         self._cap_s = cap_s
+        if keeper is None and sweeper is not None:
+            keeper = FenceKeeper(db, clock, sweeper.brokers, sweeper.timeout_s)
+        self._keeper = keeper
+        self._resumes = Resumes(db, clock, keeper)
         self._carrying: dict[int, asyncio.Task[int]] = {}
         # Pending halts that the table has taken; a latch file that cannot be removed must not arm them again.
         self._settled: set[str] = set()
@@ -73,11 +97,12 @@ class HaltService:
             )
         try:
             async with self._db.begin(urgent=True) as tx:
-                result = await arm_in(tx, self._clock, arm)
+                result = await arm_in(tx, self._clock, arm, self._own_stops)
         except DatabaseUnavailable as problem:
             raise await self._set_latch(arm) from problem
         if isinstance(result, Problem):
             raise result
+        self._publish(arm.scope)
         epoch = result.epoch
         if result.pending:
             task = self._carry_on(result)
@@ -87,13 +112,31 @@ class HaltService:
         return await self._after(arm.scope, result, epoch)
 
     async def resume(self, resume: Resume) -> HaltView:
-        """Loosen a scope. Raises Problem: 403, 404, 409 (the epoch moved on; something is not settled),
-        DatabaseUnavailable."""
-        async with self._db.begin(urgent=True) as tx:
-            result = await resume_in(tx, self._clock, resume)
+        """Loosen a scope, after the brokers' own stops that our halts have set in it. Raises Problem: 403, 404, 409
+        (the epoch moved on; something is not settled), 503 where a broker does not confirm; DatabaseUnavailable."""
+        try:
+            result = await self._resumes.resume(resume)
+        finally:
+            await self._set_again()
         if isinstance(result, Problem):
             raise result
+        self._publish(resume.scope)
         return await self.view(resume.scope)
+
+    def _publish(self, scope: Scope) -> None:
+        """Committed: the streams may tell it."""
+        self._changed()
+        if scope.kind == "account":
+            self._told([scope.id])
+
+    async def _set_again(self) -> None:
+        """What a resume has lifted in vain is set again by the halts that cover it, at once."""
+        try:
+            if await self._resumes.set_again():
+                await self._adopt_abandoned()
+        except DatabaseUnavailable as problem:
+            # The background work comes back to it every second.
+            _log.warning("halt_fence_waits", reason=str(problem))
 
     async def view(self, scope: Scope, epoch: int | None = None) -> HaltView:
         """The scope as it is, with the receipt of its latest change or of the one named.
@@ -135,6 +178,10 @@ class HaltService:
             )
             unseen = tuple(InFlight(order_id, "", "", "", "DISPATCHING") for order_id in armed.on_wire)
             return HaltView(scope, armed.mode, halt, armed, unseen, self._latch.holds())
+
+    @property
+    def _own_stops(self) -> OwnStops | None:
+        return None if self._keeper is None else self._keeper.own_stops
 
     # -- the latch ----------------------------------------------------------------------------------
 
@@ -191,11 +238,13 @@ class HaltService:
             person = Principal(one.by_id, "", "trader", "session", "", frozenset())
         arm = Arm(Scope.parse(one.scope), Mode(one.mode), one.reason, actor, person, cancel=one.cancel)
         async with self._db.begin(urgent=True) as tx:
-            result = await arm_in(tx, self._clock, arm)
+            result = await arm_in(tx, self._clock, arm, self._own_stops)
         # A refusal is an answer too: halted harder already, or a scope that is not there or not his to halt.
         if isinstance(result, Problem):
             _log.warning("latched_halt_refused", scope=one.scope, by=one.by_id, reason=result.detail)
-        elif result.pending:
+            return
+        self._publish(arm.scope)
+        if result.pending:
             self._carry_on(result)
 
     # -- in the background --------------------------------------------------------------------------
@@ -209,6 +258,7 @@ class HaltService:
         while True:
             try:
                 await self.settle_latch()
+                await self._resumes.set_again()
                 await self._adopt_abandoned()
             except (DatabaseUnavailable, OSError) as problem:
                 _log.info("halt_waits", reason=str(problem))
@@ -223,6 +273,8 @@ class HaltService:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
+        if self._keeper is not None:
+            await self._keeper.stop()
 
     async def _adopt_abandoned(self) -> None:
         async with self._db.read() as tx:
@@ -242,7 +294,8 @@ class HaltService:
         if running is not None:
             running.cancel()
         task = asyncio.create_task(
-            Errand(self._db, self._clock, self._sweeper, receipt).run(), name=f"paiid-halt-{receipt.epoch}"
+            Errand(self._db, self._clock, self._sweeper, receipt, self._keeper, self._publish).run(),
+            name=f"paiid-halt-{receipt.epoch}",
         )
         self._carrying[receipt.epoch] = task
         task.add_done_callback(lambda done: self._ended(receipt.epoch, done))

@@ -6,18 +6,20 @@ so that its audit row is committed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from paiid.auth.store import lock_standing
 from paiid.core.audit import AuditEntry, write_audit
 from paiid.core.clock import Clock
 from paiid.core.db import Tx
 from paiid.domain.errors import Code, Problem, not_found
-from paiid.domain.halts import Halt, Level, Mode, Receipt, Scope
+from paiid.domain.halts import Fence, Halt, Level, Mode, Receipt, Scope
 from paiid.domain.identity import Actor, Principal
 from paiid.trading import halt_store, store
 from paiid.trading.book import Book
+from paiid.trading.halt_stops import OwnStops, ToLift, plan_lift, wants_fence
 
-STEPS = ("drain", "cancel", "flatten")
+STEPS = ("drain", "cancel", "flatten", "fence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,12 @@ class Resume:
     request_id: str | None = None
 
 
-async def arm_in(tx: Tx, clock: Clock, arm: Arm) -> Receipt | Problem:
-    """Close the gate and arm; effective once the transaction commits. A Problem is a refusal, audited."""
+async def arm_in(tx: Tx, clock: Clock, arm: Arm, own_stops: OwnStops | None = None) -> Receipt | Problem:
+    """Close the gate and arm; effective once the transaction commits. A Problem is a refusal, audited.
+
+    `own_stops` tells which brokers have a stop of their own; where an account of the scope is at one, the receipt has
+    the step `fence`.
+    """
     now_us = await tx.close_gate()
     refusal = await _refuse_arming(tx, arm)
     if refusal is not None:
@@ -56,32 +62,39 @@ async def arm_in(tx: Tx, clock: Clock, arm: Arm) -> Receipt | Problem:
             tx, clock, now_us, arm, "halt.arm_refused", {"mode": arm.mode.value, "why": refusal.code.slug}
         )
         return refusal
-    receipt, changed = await record_arm(tx, clock, now_us, arm)
+    receipt, changed = await record_arm(tx, clock, now_us, arm, own_stops)
     if changed:
         await _tell(tx, clock, now_us, receipt, arm.reason)
     return receipt
 
 
-async def record_arm(tx: Tx, clock: Clock, now_us: int, arm: Arm) -> tuple[Receipt, bool]:
+async def record_arm(
+    tx: Tx, clock: Clock, now_us: int, arm: Arm, own_stops: OwnStops | None = None
+) -> tuple[Receipt, bool]:
     """Write the halt, its receipt and the audit; the gate is closed already. Whether anything changed, too.
 
     Arming what is armed just so changes nothing and keeps its epoch, so that a repeated call cannot spoil the
-    epoch another holds (K7); what it wishes beside the halt is done again.
+    epoch another holds (K7); what it wishes beside the halt is done again, and so is the fence: the brokers' stops may
+    have been lifted by hand since.
     """
     current = await halt_store.find_halt(tx, arm.scope)
     wanted = (("cancel", arm.cancel or arm.flatten), ("flatten", arm.flatten))
     wishes = frozenset(wish for wish, wished in wanted if wished)
     mode = Mode.REDUCE_ONLY if arm.flatten else arm.mode
     on_wire = tuple(order.id for order in await halt_store.load_on_wire(tx, arm.scope, now_us))
+    fence = await wants_fence(tx, arm.scope, mode, own_stops)
+    steps = wishes | {"fence"} if fence else wishes
     known = None
     if current is not None and current.mode is mode:
-        known = await halt_store.find_receipt(tx, current.epoch)
+        known = await halt_store.lock_receipt(tx, current.epoch)
     if known is not None:
         receipt = replace(
             known,
             on_wire=tuple(sorted({*known.on_wire, *on_wire})) if "drain" in known.pending else known.on_wire,
-            pending=tuple(step for step in STEPS if step in {*known.pending, *wishes}),
+            pending=tuple(step for step in STEPS if step in {*known.pending, *steps}),
             wishes=known.wishes | wishes,
+            level=Level.DRAINED if fence and known.level is Level.BROKER_FENCED else known.level,
+            fences=_to_confirm(known.fences) if fence else known.fences,
             updated_at_us=now_us,
         )
         await halt_store.update_receipt(tx, receipt)
@@ -96,7 +109,7 @@ async def record_arm(tx: Tx, clock: Clock, now_us: int, arm: Arm) -> tuple[Recei
             mode=mode,
             # With the gate closed nobody is marking an order: an empty wire stays empty.
             level=Level.EFFECTIVE if on_wire else Level.DRAINED,
-            pending=tuple(step for step in STEPS if step in wishes or (step == "drain" and on_wire)),
+            pending=tuple(step for step in STEPS if step in steps or (step == "drain" and on_wire)),
             on_wire=on_wire,
             wishes=wishes,
             cancels=(),
@@ -119,8 +132,14 @@ async def record_arm(tx: Tx, clock: Clock, now_us: int, arm: Arm) -> tuple[Recei
     return receipt, known is None
 
 
-async def resume_in(tx: Tx, clock: Clock, resume: Resume) -> Receipt | Problem | None:
-    """Close the gate and loosen. None: there was nothing to resume. A Problem is a refusal, audited."""
+async def resume_in(
+    tx: Tx, clock: Clock, resume: Resume, lifted: Mapping[str, Fence] = MappingProxyType({})
+) -> Receipt | Problem | ToLift | None:
+    """Close the gate and loosen. None: there was nothing to resume. A Problem is a refusal, audited.
+
+    ToLift: nothing stands in the way but the brokers' own stops, which go first; nothing was written. Lift them, and
+    come again with all that were `lifted`.
+    """
     now_us = await tx.close_gate()
     current = await halt_store.find_halt(tx, resume.scope)
     refusal = await _refuse_resume(tx, resume, current)
@@ -131,6 +150,9 @@ async def resume_in(tx: Tx, clock: Clock, resume: Resume) -> Receipt | Problem |
         return refusal
     if current is None or current.mode.severity <= resume.mode.severity:
         return None
+    to_lift, fences = await plan_lift(tx, resume.scope, lifted)
+    if to_lift:
+        return ToLift(to_lift)
     epoch = await halt_store.next_epoch(tx)
     await halt_store.save_halt(
         tx,
@@ -151,6 +173,7 @@ async def resume_in(tx: Tx, clock: Clock, resume: Resume) -> Receipt | Problem |
         actor=actor_fields(resume),
         started_at_us=now_us,
         updated_at_us=now_us,
+        fences=fences,
     )
     await halt_store.insert_receipt(tx, receipt)
     await _audit(
@@ -165,10 +188,22 @@ async def resume_in(tx: Tx, clock: Clock, resume: Resume) -> Receipt | Problem |
             "resumed_epoch": current.epoch,
             "reason": resume.reason,
             "was": current.mode.value,
+            "fences": {one.account_id: one.outcome for one in fences},
         },
     )
     await _tell(tx, clock, now_us, receipt, resume.reason)
     return receipt
+
+
+async def record_refusal(tx: Tx, clock: Clock, resume: Resume, why: str) -> None:
+    """The audit of a resume that a broker stood in the way of."""
+    detail = {"epoch": resume.epoch, "why": why}
+    await _audit(tx, clock, await tx.now_us(), resume, "halt.resume_refused", detail)
+
+
+def _to_confirm(fences: tuple[Fence, ...]) -> tuple[Fence, ...]:
+    """Records of stops that are to be looked at again: ours stays ours, of the others nothing is held to be known."""
+    return tuple(replace(one, outcome="unknown", message=None) for one in fences if one.is_ours)
 
 
 async def _refuse_arming(tx: Tx, arm: Arm) -> Problem | None:

@@ -9,7 +9,7 @@ from paiid.auth.access import may, request_id_of
 from paiid.core.instants import instant
 from paiid.core.json import StrictModel, decode, encode
 from paiid.domain.errors import Code, FieldError, Problem, invalid_field
-from paiid.domain.halts import GLOBAL, MAX_REASON, Mode, Receipt, Scope, SweptOrder
+from paiid.domain.halts import GLOBAL, MAX_REASON, Fence, Mode, Receipt, Scope, SweptOrder
 from paiid.domain.identity import Actor, Principal
 from paiid.trading.halt import HaltService, HaltView
 from paiid.trading.halt_change import Arm, Resume
@@ -57,9 +57,11 @@ async def kill(
     reason: Annotated[str | None, Query(max_length=MAX_REASON)] = None,
 ) -> Response:
     """`level` says what was reached: `effective` (no claim is decided without it), `drained` (no order claimed
-    before can still be on the wire). Whatever goes on after 10 s is told by GET. 503 with `latched`: the database
-    did not take it yet; this process sends nothing and keeps trying. A resume is refused (409) while orders of
-    the scope are in doubt or its positions do not reconcile, or when the epoch has moved on."""
+    before can still be on the wire), `broker_fenced` (the brokers' own stops are set as well, one entry in `fences`
+    for each account). Whatever goes on after 10 s is told by GET. 503 with `latched`: the database did not take it
+    yet; this process sends nothing and keeps trying. A resume is refused (409) while orders of the scope are in doubt
+    or its positions do not reconcile, or when the epoch has moved on; 503 where a broker does not confirm that its
+    stop is lifted: then the halt stays."""
     service = _halts(request)
     wish, short = await _wish(request, state, scope, reason)
     found = _scope(wish.scope, user)
@@ -229,6 +231,7 @@ def kill_view(view: HaltView, *, details: bool) -> dict[str, Any]:
         "in_flight_count": len(view.in_flight) if details else None,
         "cancels": _swept(shown.cancels if shown is not None else ()),
         "closes": _swept(shown.closes if shown is not None else ()),
+        "fences": _fences(shown.fences if shown is not None else ()),
         "receipt": None if receipt is None else _receipt(receipt),
         "reason": None if halt is None else halt.reason,
         "updatedAt": None if halt is None else instant(halt.set_at_us),
@@ -245,6 +248,13 @@ def _receipt(receipt: Receipt) -> dict[str, Any]:
         "problem": receipt.problem,
         "started_at": instant(receipt.started_at_us),
     }
+
+
+def _fences(fences: tuple[Fence, ...]) -> list[dict[str, Any]]:
+    return [
+        {"account": one.account_id, "broker": one.broker, "outcome": one.outcome, "message": one.message}
+        for one in fences[:_SHOWN]
+    ]
 
 
 def _swept(orders: tuple[SweptOrder, ...]) -> list[dict[str, Any]]:

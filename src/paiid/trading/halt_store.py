@@ -9,7 +9,8 @@ from sqlalchemy import bindparam, insert, or_, select, update
 
 from paiid.core.db import Row, Tx, any_of, statement
 from paiid.core.tables import accounts, grants, halt_epoch, halt_receipts, halts, orders, users
-from paiid.domain.halts import Halt, HaltSet, InFlight, Level, Mode, Receipt, Scope, SweptOrder
+from paiid.domain.halts import Fence, Halt, HaltSet, InFlight, Level, Mode, Receipt, Scope, SweptOrder
+from paiid.domain.instruments import underlying_of
 from paiid.domain.orders import Submission
 
 _ACTIVE = statement(select(halts).where(halts.c.mode != Mode.ACTIVE.value))
@@ -27,6 +28,9 @@ _UPDATE_RECEIPT = statement(
     columns=["mode", "level", "detail", "updated_at"],
 )
 _RECEIPT = statement(select(halt_receipts).where(halt_receipts.c.epoch == bindparam("b_epoch")))
+_LOCK_RECEIPT = statement(
+    select(halt_receipts).where(halt_receipts.c.epoch == bindparam("b_epoch")).with_for_update()
+)
 _LATEST_RECEIPT = statement(
     select(halt_receipts)
     .where(halt_receipts.c.scope == bindparam("b_scope"))
@@ -46,25 +50,50 @@ _TAKE_RECEIPT = statement(
     columns=["updated_at"],
 )
 
+# Which halts have touched a broker's own stop is read in their receipts; most of them have not.
+_FENCES_NAMED = halt_receipts.c.detail.like('%"fences":[{%')
+_FENCES = {
+    "global": statement(
+        select(halt_receipts).where(_FENCES_NAMED).order_by(halt_receipts.c.epoch.desc()).limit(200)
+    ),
+    "account": statement(
+        select(halt_receipts)
+        .where(
+            _FENCES_NAMED,
+            or_(halt_receipts.c.scope == "global", halt_receipts.c.scope == bindparam("b_scope")),
+        )
+        .order_by(halt_receipts.c.epoch.desc())
+        .limit(200)
+    ),
+}
+_BROKERS = {
+    "global": statement(select(accounts.c.broker).distinct()),
+    "account": statement(select(accounts.c.broker).where(accounts.c.id == bindparam("b_id"))),
+}
+
 _FLYING = (orders.c.id, orders.c.account_id, orders.c.symbol, orders.c.side, orders.c.state)
 _IN_SCOPE = {
     "global": (),
     "account": (orders.c.account_id == bindparam("b_id"),),
     "user": (orders.c.user_id == bindparam("b_id"),),
-    "symbol": (orders.c.symbol == bindparam("b_id"),),
+    # Options go by their underlying, which no column has: what is on the wire or in doubt is few, and sifted here.
+    "symbol": (),
 }
+# Exits and legs go with the order they hang on; only a replacement of an exit is sent by itself.
+_SENT = or_(orders.c.parent_id.is_(None), orders.c.replaces.is_not(None))
 _ON_WIRE = {
     kind: statement(
         select(*_FLYING).where(
             orders.c.state == Submission.DISPATCHING.value,
             or_(orders.c.dispatch_deadline_at >= bindparam("b_now"), orders.c.dispatch_deadline_at.is_(None)),
+            _SENT,
             *where,
         )
     )
     for kind, where in _IN_SCOPE.items()
 }
 _IN_DOUBT = {
-    kind: statement(select(*_FLYING).where(orders.c.state == Submission.UNKNOWN.value, *where))
+    kind: statement(select(*_FLYING).where(orders.c.state == Submission.UNKNOWN.value, _SENT, *where))
     for kind, where in _IN_SCOPE.items()
 }
 _STILL_ON_WIRE = statement(
@@ -138,17 +167,17 @@ async def save_halt(tx: Tx, halt: Halt) -> None:
 
 async def load_on_wire(tx: Tx, scope: Scope, now_us: int) -> list[InFlight]:
     """Orders of the scope that are being sent and whose deadline has not passed in database time."""
-    return _flying(await tx.fetch(_ON_WIRE[scope.kind], _scoped(scope, {"b_now": now_us})))
+    return _flying(scope, await tx.fetch(_ON_WIRE[scope.kind], _scoped(scope, {"b_now": now_us})))
 
 
 async def load_in_doubt(tx: Tx, scope: Scope) -> list[InFlight]:
     """Orders of the scope whose outcome is being looked up: not on the wire, but not settled either."""
-    return _flying(await tx.fetch(_IN_DOUBT[scope.kind], _scoped(scope, {})))
+    return _flying(scope, await tx.fetch(_IN_DOUBT[scope.kind], _scoped(scope, {})))
 
 
 async def load_dispatching(tx: Tx, scope: Scope) -> list[InFlight]:
     """Orders of the scope marked for sending and not recorded yet, whether or not their deadline has passed."""
-    return _flying(await tx.fetch(_ON_WIRE[scope.kind], _scoped(scope, {"b_now": 0})))
+    return _flying(scope, await tx.fetch(_ON_WIRE[scope.kind], _scoped(scope, {"b_now": 0})))
 
 
 async def load_still_on_wire(tx: Tx, order_ids: Sequence[str], now_us: int) -> set[str]:
@@ -192,6 +221,13 @@ async def find_receipt(tx: Tx, epoch: int) -> Receipt | None:
     return None if row is None else _receipt(row)
 
 
+async def lock_receipt(tx: Tx, epoch: int) -> Receipt | None:
+    """The same, held until the end of the transaction: its errand, the fence beside it, and whoever arms or resumes
+    write to it. The gate is taken first; of several receipts those in force by account, then one that is not."""
+    row = await tx.fetch_one(_LOCK_RECEIPT, {"b_epoch": epoch})
+    return None if row is None else _receipt(row)
+
+
 async def find_latest_receipt(tx: Tx, scope: Scope) -> Receipt | None:
     """The receipt of the scope's latest change."""
     row = await tx.fetch_one(_LATEST_RECEIPT, {"b_scope": str(scope)})
@@ -204,6 +240,18 @@ async def load_abandoned_receipts(tx: Tx, before_us: int) -> list[Receipt]:
     return [receipt for receipt in receipts if receipt.pending]
 
 
+async def load_fence_receipts(tx: Tx, scope: Scope) -> list[Receipt]:
+    """Receipts that tell of a broker's own stop in the accounts of a global or account scope, newest first."""
+    params = {"b_scope": str(scope)} if scope.kind == "account" else {}
+    return [_receipt(row) for row in await tx.fetch(_FENCES[scope.kind], params)]
+
+
+async def load_brokers_in(tx: Tx, scope: Scope) -> set[str]:
+    """Names of the brokers at which a global or account scope has accounts."""
+    params = {"b_id": scope.id} if scope.kind == "account" else {}
+    return {row["broker"] for row in await tx.fetch(_BROKERS[scope.kind], params)}
+
+
 async def take_receipt(tx: Tx, receipt: Receipt, now_us: int) -> bool:
     """Whether this process is the one to carry an abandoned receipt on."""
     params = {"b_epoch": receipt.epoch, "b_updated": receipt.updated_at_us, "updated_at": now_us}
@@ -211,7 +259,7 @@ async def take_receipt(tx: Tx, receipt: Receipt, now_us: int) -> bool:
 
 
 def _scoped(scope: Scope, params: dict[str, Any]) -> dict[str, Any]:
-    return params if scope.kind == "global" else {**params, "b_id": scope.id}
+    return params if scope.kind in ("global", "symbol") else {**params, "b_id": scope.id}
 
 
 def _halt(row: Row) -> Halt:
@@ -225,8 +273,12 @@ def _halt(row: Row) -> Halt:
     )
 
 
-def _flying(rows: Sequence[Row]) -> list[InFlight]:
-    return [InFlight(r["id"], r["account_id"], r["symbol"], r["side"], r["state"]) for r in rows]
+def _flying(scope: Scope, rows: Sequence[Row]) -> list[InFlight]:
+    return [
+        InFlight(r["id"], r["account_id"], r["symbol"], r["side"], r["state"])
+        for r in rows
+        if scope.kind != "symbol" or underlying_of(r["symbol"]) == scope.id
+    ]
 
 
 def _receipt_values(receipt: Receipt) -> dict[str, Any]:
@@ -238,6 +290,7 @@ def _receipt_values(receipt: Receipt) -> dict[str, Any]:
         "closes": [asdict(one) for one in receipt.closes],
         "actor": dict(receipt.actor),
         "problem": receipt.problem,
+        "fences": [asdict(one) for one in receipt.fences],
     }
     return {
         "mode": receipt.mode.value,
@@ -263,4 +316,6 @@ def _receipt(row: Row) -> Receipt:
         started_at_us=row["started_at"],
         updated_at_us=row["updated_at"],
         problem=detail["problem"],
+        # Receipts of the first release have none.
+        fences=tuple(Fence(**one) for one in detail.get("fences", ())),
     )

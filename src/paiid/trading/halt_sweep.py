@@ -6,6 +6,7 @@ The broker's own list is the truth here, not our ledger; an order is gone when t
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from paiid.brokers import Broker, BrokerError, BrokerOrderView, BrokerRejected
 from paiid.core.clock import Clock
@@ -13,6 +14,7 @@ from paiid.core.db import Database, DatabaseUnavailable
 from paiid.domain.errors import Problem
 from paiid.domain.halts import Receipt, Scope, SweptOrder
 from paiid.domain.identity import Actor, Principal
+from paiid.domain.instruments import underlying_of
 from paiid.trading import halt_store, store
 from paiid.trading.cancel import Cancels
 from paiid.trading.commands import Asked, CloseRequest
@@ -25,6 +27,21 @@ _FLAT_WAIT_S = 5.0
 _POLL_S = 0.05
 
 Swept = dict[tuple[str, str], SweptOrder]
+_ENDED = {"CANCELED", "EXPIRED", "FILLED", "REJECTED", "REPLACED"}
+_KEPT_BUDGET = 20
+"""Requests of a minute that are left to others: what became of an order is also told by the broker's updates."""
+
+
+@dataclass(slots=True)
+class Asks:
+    """What one sweep has asked for so far.
+
+    `at_s` is when each order was last asked to go (by the broker's id), so that none is asked at every pass; `singly`
+    are accounts whose broker has failed to cancel everything in one request.
+    """
+
+    at_s: dict[str, float] = field(default_factory=dict)
+    singly: set[str] = field(default_factory=set)
 
 
 class Sweeper:
@@ -46,6 +63,16 @@ class Sweeper:
         self._trading = trading
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    @property
+    def brokers(self) -> Mapping[str, Broker]:
+        """All brokers of this process by name."""
+        return self._brokers
+
+    @property
+    def timeout_s(self) -> float:
+        """Seconds for one call to a broker."""
+        return self._timeout_s
 
     async def accounts(self, scope: Scope) -> list[AccountRow]:
         """The accounts in which the scope can have orders. Raises DatabaseUnavailable."""
@@ -72,12 +99,11 @@ class Sweeper:
         }
 
     async def sweep(
-        self, accounts: Sequence[AccountRow], scope: Scope, actor: Actor, asked: dict[str, float]
+        self, accounts: Sequence[AccountRow], scope: Scope, actor: Actor, asked: Asks
     ) -> tuple[Swept, int]:
         """One pass: list, and cancel what works. Returns the outcomes and how many orders were listed.
 
-        `asked` keeps when each order was last asked to go, so that none is asked at every pass. Raises BrokerError
-        where a list could not be had, DatabaseUnavailable.
+        Raises BrokerError where a list could not be had, DatabaseUnavailable.
         """
         parts = await asyncio.gather(*(self._sweep_account(row, scope, actor, asked) for row in accounts))
         swept: Swept = {}
@@ -86,13 +112,15 @@ class Sweeper:
         return swept, sum(listed for _, listed in parts)
 
     async def _sweep_account(
-        self, account: AccountRow, scope: Scope, actor: Actor, asked: dict[str, float]
+        self, account: AccountRow, scope: Scope, actor: Actor, asked: Asks
     ) -> tuple[Swept, int]:
         broker = self._brokers[account.broker]
         async with self._slots:
-            views = list(await broker.fetch_open_orders(account.number, self._timeout_s))
+            # The legs of a spread go with it, and not without it.
+            listed = await broker.fetch_open_orders(account.number, self._timeout_s)
+            views = [view for view in listed if view.group_role != "leg"]
             if scope.kind == "symbol":
-                views = [view for view in views if view.symbol == scope.id]
+                views = [view for view in views if underlying_of(view.symbol) == scope.id]
             if not views:
                 return {}, 0
             async with self._db.read() as tx:
@@ -102,18 +130,58 @@ class Sweeper:
                     [view.broker_order_id for view in views],
                     [view.client_order_id for view in views if view.client_order_id is not None],
                 )
-            known = {row.client_order_id: row for row in rows}
+            known = _by_view(views, rows)
             if scope.kind == "user":
                 views = [
-                    v
-                    for v in views
-                    if (row := known.get(v.client_order_id or "")) and row.user_id == scope.id
+                    v for v in views if (row := known.get(v.broker_order_id)) and row.user_id == scope.id
                 ]
             now_s = self._clock.monotonic_s()
-            due = [v for v in views if now_s - asked.get(v.broker_order_id, -_ASK_AGAIN_S) >= _ASK_AGAIN_S]
-            asked.update({view.broker_order_id: now_s for view in due})
-            swept = await self._cancel(account, broker, due, known, actor)
+            last_s = asked.at_s
+            due = [v for v in views if now_s - last_s.get(v.broker_order_id, -_ASK_AGAIN_S) >= _ASK_AGAIN_S]
+            last_s.update({view.broker_order_id: now_s for view in due})
+            whole = scope.kind in ("global", "account") and self._cancels.cancels_all(account)
+            if whole and len(due) > 1 and account.id not in asked.singly:
+                swept = await self._cancel_all(account, due, known, actor, asked)
+            else:
+                swept = await self._cancel(account, broker, due, known, actor)
             return swept, len(views)
+
+    async def _cancel_all(
+        self,
+        account: AccountRow,
+        views: Sequence[BrokerOrderView],
+        known: Mapping[str, OrderRow],
+        actor: Actor,
+        asked: Asks,
+    ) -> Swept:
+        """One request for all of them (a broker counts requests), and single ones for what it has refused."""
+        ours = (known.get(view.broker_order_id) for view in views)
+        rows = {row.id: row for row in ours if row is not None and row.works}
+        outcomes, told = await self._cancels.cancel_account(account, list(rows.values()), actor)
+        swept = {
+            (account.id, one.order.broker_order_id or one.order.id): _swept(
+                one.order, one.outcome, one.message
+            )
+            for one in outcomes
+        }
+        if told is None:
+            # Next time one by one: what cannot be had in one piece must not keep a single order at work.
+            asked.singly.add(account.id)
+        refused: list[BrokerOrderView] = []
+        for view in views:
+            key = (account.id, view.broker_order_id)
+            if key in swept:
+                continue
+            if told is not None and view.broker_order_id in told and told[view.broker_order_id] is None:
+                swept[key] = SweptOrder(account.id, view.symbol, None, view.broker_order_id, "requested")
+            elif told is None:
+                words = "The broker has not confirmed to cancel everything."
+                swept[key] = SweptOrder(account.id, view.symbol, None, view.broker_order_id, "unknown", words)
+            else:
+                refused.append(view)
+        if refused:
+            swept |= await self._cancel(account, self._brokers[account.broker], refused, {}, actor)
+        return swept
 
     async def _cancel(
         self,
@@ -123,7 +191,7 @@ class Sweeper:
         known: Mapping[str, OrderRow],
         actor: Actor,
     ) -> Swept:
-        ours = [row for v in views if (row := known.get(v.client_order_id or "")) is not None]
+        ours = [row for v in views if (row := known.get(v.broker_order_id)) is not None]
         swept: Swept = {}
         for one in await self._cancels.cancel([row for row in ours if row.works], actor):
             swept[(account.id, one.order.broker_order_id or one.order.id)] = _swept(
@@ -147,33 +215,40 @@ class Sweeper:
     async def settle(self, accounts: Sequence[AccountRow], swept: Swept) -> Swept:
         """What became, in the broker's own words, of orders that were only asked to go. Never raises BrokerError."""
         numbers = {row.id: row for row in accounts}
+        open_ = {
+            key: one for key, one in swept.items() if one.outcome != "done" and one.account_id in numbers
+        }
+        async with self._db.read() as tx:
+            loaded = await store.load_orders(tx, [one.order_id for one in open_.values() if one.order_id])
+        rows = {row.id: row for row in loaded}
         settled = dict(swept)
-        for key, one in swept.items():
-            account = numbers.get(one.account_id)
-            if one.outcome == "done" or one.order_id is None or account is None:
+        for key, one in open_.items():
+            row = rows.get(one.order_id or "")
+            if row is not None and row.status is not None and row.status.value in _ENDED:
+                # The broker's updates have told it meanwhile: no request for what is known.
+                settled[key] = _ended(one, row.status.value, row.broker_order_id, one.message)
                 continue
-            async with self._db.read() as tx:
-                rows = await store.load_orders(tx, [one.order_id])
             try:
-                view = await self._brokers[account.broker].fetch_order(
-                    account.number, rows[0].client_order_id, self._timeout_s
-                )
+                view = await self._look_up(numbers[one.account_id], one, row)
             except BrokerError:
                 continue
-            if view is not None and view.status.value in {
-                "CANCELED",
-                "EXPIRED",
-                "FILLED",
-                "REJECTED",
-                "REPLACED",
-            }:
-                outcome = (
-                    "done" if view.status.value in {"CANCELED", "EXPIRED"} else view.status.value.lower()
-                )
-                settled[key] = SweptOrder(
-                    one.account_id, one.symbol, one.order_id, view.broker_order_id, outcome, view.reason
-                )
+            if view is not None and view.status.value in _ENDED:
+                settled[key] = _ended(one, view.status.value, view.broker_order_id, view.reason)
         return settled
+
+    async def _look_up(
+        self, account: AccountRow, one: SweptOrder, row: OrderRow | None
+    ) -> BrokerOrderView | None:
+        """By the broker's id where it is known, for exits and legs of a real broker do not have ours."""
+        broker = self._brokers[account.broker]
+        if broker.budget_left is not None and broker.budget_left <= _KEPT_BUDGET:
+            return None
+        broker_order_id = one.broker_order_id or (None if row is None else row.broker_order_id)
+        if broker_order_id is not None:
+            return await broker.fetch_order_by_id(account.number, broker_order_id, self._timeout_s)
+        if row is None:
+            return None
+        return await broker.fetch_order(account.number, row.client_order_id, self._timeout_s)
 
     async def close_all(
         self, accounts: Sequence[AccountRow], receipt: Receipt, principal: Principal
@@ -182,12 +257,39 @@ class Sweeper:
 
         Waits a little for the positions to be gone. Raises BrokerError, DatabaseUnavailable.
         """
-        wanted = [
-            (row, position.symbol)
-            for row in accounts
-            for position in await self._brokers[row.broker].fetch_positions(row.number, self._timeout_s)
-            if receipt.scope.kind != "symbol" or position.symbol == receipt.scope.id
-        ]
+        closes: list[SweptOrder] = []
+        # Shorts first: a long contract that covers one cannot be sold before it.
+        for sign in (-1, 1):
+            wanted = [
+                (row, position.symbol)
+                for row in accounts
+                for position in await self._brokers[row.broker].fetch_positions(row.number, self._timeout_s)
+                if position.qty * sign > 0
+                and (receipt.scope.kind != "symbol" or underlying_of(position.symbol) == receipt.scope.id)
+            ]
+            closes += await self._close_some(accounts, wanted, receipt, principal)
+            if sign < 0 and wanted:
+                await self._until_booked(wanted)
+        return closes
+
+    async def _until_booked(self, closed: Sequence[tuple[AccountRow, str]]) -> None:
+        """Wait until the ledger, too, has these shorts as gone: what covers them is checked against its books."""
+        give_up_s = self._clock.monotonic_s() + _FLAT_WAIT_S
+        keys = {(row.id, symbol) for row, symbol in closed}
+        while self._clock.monotonic_s() < give_up_s:
+            async with self._db.read() as tx:
+                rows = await store.load_positions(tx, [row.id for row, _ in closed])
+            if not any(row.qty < 0 and (row.account_id, row.symbol) in keys for row in rows):
+                return
+            await self._clock.sleep(_POLL_S)
+
+    async def _close_some(
+        self,
+        accounts: Sequence[AccountRow],
+        wanted: Sequence[tuple[AccountRow, str]],
+        receipt: Receipt,
+        principal: Principal,
+    ) -> list[SweptOrder]:
         closes = list(await asyncio.gather(*(self._close(row, s, receipt, principal) for row, s in wanted)))
         placed = {(one.account_id, one.symbol) for one in closes if one.outcome in ("placed", "unknown")}
         give_up_s = self._clock.monotonic_s() + _FLAT_WAIT_S
@@ -231,5 +333,21 @@ class Sweeper:
         )
 
 
+def _ended(one: SweptOrder, status: str, broker_order_id: str | None, message: str | None) -> SweptOrder:
+    outcome = "done" if status in ("CANCELED", "EXPIRED") else status.lower()
+    return SweptOrder(one.account_id, one.symbol, one.order_id, broker_order_id, outcome, message)
+
+
 def _swept(order: OrderRow, outcome: str, message: str | None) -> SweptOrder:
     return SweptOrder(order.account_id, order.symbol, order.id, order.broker_order_id, outcome, message)
+
+
+def _by_view(views: Sequence[BrokerOrderView], rows: Sequence[OrderRow]) -> dict[str, OrderRow]:
+    """Broker order id -> our row, found by its id or by ours."""
+    by_broker_id = {row.broker_order_id: row for row in rows}
+    by_ours = {row.client_order_id: row for row in rows}
+    pairs = (
+        (v.broker_order_id, by_broker_id.get(v.broker_order_id) or by_ours.get(v.client_order_id or ""))
+        for v in views
+    )
+    return {key: row for key, row in pairs if row is not None}

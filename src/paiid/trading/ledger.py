@@ -9,8 +9,11 @@ from paiid.core.json import encode
 from paiid.domain.errors import Problem, invalid_field, not_found
 from paiid.domain.identity import Principal, Right
 from paiid.trading import store
-from paiid.trading.answers import execution_view, intent_view, order_view
+from paiid.trading.activities import activity_view
+from paiid.trading.activity_store import load_activity_page
+from paiid.trading.answers import execution_view, intent_view, nested_view, order_view
 from paiid.trading.cancel import CancelOutcome, Cancels
+from paiid.trading.if_match import etag
 from paiid.trading.queries import (
     NEWEST,
     find_intent,
@@ -49,7 +52,12 @@ class LedgerService:
 
     async def order(self, user: Principal, order_id: str) -> Reply:
         """One order."""
-        return Reply(200, encode(order_view(await self._find_order(user, order_id, "view"))))
+        order = await self._find_order(user, order_id, "view")
+        async with self._db.read() as tx:
+            group = await store.load_groups(tx, [order.id]) if order.order_class != "simple" else []
+        hung = [one for one in group if one.parent_id == order.id and one.replaced_by is None]
+        children = sorted(hung, key=lambda one: one.client_order_id)
+        return Reply(200, encode(nested_view(order, children)), etag(order.version))
 
     async def fills(
         self, user: Principal, account: str | None, order_id: str | None, after: str | None, limit: int
@@ -59,6 +67,13 @@ class LedgerService:
         async with self._db.read() as tx:
             rows = await load_fill_page(tx, found.id, order_id, after or NEWEST, limit + 1)
         return _page(rows, limit, execution_view)
+
+    async def activities(self, user: Principal, account: str | None, after: str | None, limit: int) -> Reply:
+        """A page of what changed the account and was no order."""
+        found = await self._accounts.resolve(user, account, "view")
+        async with self._db.read() as tx:
+            rows = await load_activity_page(tx, found.id, after or NEWEST, limit + 1)
+        return _page(rows, limit, activity_view)
 
     async def intent(self, user: Principal, intent_id: str) -> Reply:
         """An intent by id."""
@@ -92,8 +107,11 @@ class LedgerService:
             found = await self._accounts.resolve(user, account, "trade")
             async with self._db.read() as tx:
                 orders = await store.load_open_orders(tx, found.id)
-        outcomes = await self._cancels.cancel(orders, user.actor, request_id)
-        return Reply(200, encode({"data": [_cancel_view(one) for one in outcomes], "next": None}))
+                row = (await store.load_accounts(tx, [found.id]))[found.id]
+            if len(orders) > 1 and self._cancels.cancels_all(row):
+                outcomes, _ = await self._cancels.cancel_account(row, orders, user.actor, request_id)
+                return _cancel_page(outcomes)
+        return _cancel_page(await self._cancels.cancel(orders, user.actor, request_id))
 
     async def close_key(self, user: Principal, account: str | None, symbol: str) -> str:
         """The key of a close without one: the position's version, so that a retry meets the same key (E0)."""
@@ -104,6 +122,11 @@ class LedgerService:
         if position is None:
             raise not_found("position")
         return f"close:{found.id}:{symbol.replace('/', '.')}:v{position.version}"
+
+    async def replace_key(self, user: Principal, order_id: str, version: int | None) -> str:
+        """The key of a replace without one: the order's id and the version the caller has seen (E0)."""
+        order = await self._find_order(user, order_id, "trade")
+        return f"replace:{order.id}:v{order.version if version is None else version}"
 
     async def _find_order(self, user: Principal, order_id: str, right: Right) -> OrderRow:
         async with self._db.read() as tx:
@@ -137,6 +160,10 @@ def _page(rows: Sequence[Any], limit: int, view: Callable[[Any], dict[str, Any]]
     shown = rows[:limit]
     following = shown[-1].id if len(rows) > limit else None
     return Reply(200, encode({"data": [view(row) for row in shown], "next": following}))
+
+
+def _cancel_page(outcomes: Sequence[CancelOutcome]) -> Reply:
+    return Reply(200, encode({"data": [_cancel_view(one) for one in outcomes], "next": None}))
 
 
 def _cancel_view(done: CancelOutcome) -> dict[str, Any]:

@@ -5,37 +5,101 @@ quantity the broker has told. Everything shown is derived from both, so any perm
 in the same rows. A terminal status is shown only once the prints behind it are booked.
 """
 
+from collections.abc import Sequence
+from decimal import Decimal
+
 from paiid.brokers import BrokerOrderView
 from paiid.core.audit import AuditEntry
 from paiid.domain.identity import SYSTEM
-from paiid.domain.money import money_from_int, qty_from_int, qty_to_int
+from paiid.domain.money import money_to_int, qty_from_int, qty_to_int
 from paiid.domain.orders import TERMINAL_STATUSES, CancelState, OrderStatus, Reason, Submission
 from paiid.trading.answers import reason_text
 from paiid.trading.book import Book
-from paiid.trading.records import OrderRow
+from paiid.trading.counters import is_spread
+from paiid.trading.order_rows import from_money
+from paiid.trading.records import OrderRow, average_price
 
 _STANDING = frozenset({"order.mismatch", "order.alive_after_refusal", "order.overfilled"})
 _RANKS = {OrderStatus.HELD: 0, OrderStatus.NEW: 1, OrderStatus.PARTIALLY_FILLED: 2}
 
 
-def differs(order: OrderRow, view: BrokerOrderView) -> str | None:
-    """The first field in which the broker's order is not the one we placed, None where they are equal (E12)."""
-    limit = None if order.limit_price is None else money_from_int(order.limit_price)
-    stop = None if order.stop_price is None else money_from_int(order.stop_price)
+def differs(order: OrderRow, view: BrokerOrderView, children: Sequence[OrderRow] = ()) -> str | None:
+    """The first field in which the broker's order is not the one we placed, None where they are equal (E12).
+
+    The quantity of a replacement is what was left when the broker took it, which only the broker knows.
+    """
+    # What is left of an exit, too, is the broker's to say: it shrinks as the other one fills.
+    told = order.notional is not None or order.replaces is not None or order.parent_id is not None
     pairs = (
         ("symbol", order.symbol, view.symbol),
         ("side", order.side, view.side),
-        ("qty", qty_from_int(order.qty), view.qty),
-        ("type", order.type, view.type),
-        ("limit_price", limit, view.limit_price),
-        ("stop_price", stop, view.stop_price),
+        ("order_class", order.order_class, view.order_class),
+        ("notional", from_money(order.notional), view.notional),
+        ("qty", qty_from_int(order.qty), qty_from_int(order.qty) if told else view.qty),
+        *_type_and_limit(order, view),
+        *_stops(order, view),
     )
+    for name, ours, theirs in pairs:
+        if ours != theirs:
+            return name
+    for child in children:
+        leg = leg_view(child, view)
+        if leg is None or (field := _leg_differs(child, leg)):
+            return f"legs.{child.group_role or ''}.{'' if leg is None else field}".rstrip(".")
+    return None
+
+
+def _type_and_limit(order: OrderRow, view: BrokerOrderView) -> tuple[tuple[str, object, object], ...]:
+    # Alpaca turns a stop to buy into a stop-limit with a limit of its own, and may tell it as that.
+    if (order.type, order.side, view.type) == ("stop", "buy", "stop_limit"):
+        return ()
+    return (
+        ("type", order.type, view.type),
+        ("limit_price", from_money(order.limit_price), view.limit_price),
+    )
+
+
+def _stops(order: OrderRow, view: BrokerOrderView) -> tuple[tuple[str, object, object], ...]:
+    if order.type == "trailing_stop":
+        # Where the stop of a trailing order stands is the broker's to say.
+        return (
+            ("trail_price", from_money(order.trail_price), view.trail_price),
+            ("trail_percent", from_money(order.trail_percent), view.trail_percent),
+        )
+    return (("stop_price", from_money(order.stop_price), view.stop_price),)
+
+
+def _leg_differs(child: OrderRow, leg: BrokerOrderView) -> str | None:
+    pairs: list[tuple[str, object, object]] = [
+        ("symbol", child.symbol, leg.symbol),
+        ("side", child.side, leg.side),
+    ]
+    if child.group_role != "leg":
+        pairs += [
+            *_type_and_limit(child, leg),
+            *_stops(child, leg),
+        ]
     return next((name for name, ours, theirs in pairs if ours != theirs), None)
+
+
+def leg_view(child: OrderRow, view: BrokerOrderView) -> BrokerOrderView | None:
+    """What the broker tells of an exit by its role, of a spread's leg by its contract; None where it tells none."""
+    for leg in view.legs:
+        if child.broker_order_id is not None:
+            if leg.broker_order_id == child.broker_order_id:
+                return leg
+        elif child.group_role == "leg":
+            if leg.symbol == child.symbol:
+                return leg
+        elif leg.group_role == child.group_role:
+            return leg
+    return None
 
 
 def accept(book: Book, order: OrderRow, view: BrokerOrderView, source: str) -> bool:
     """The broker has the order. Equal to ours: adopt it, True; else leave it in doubt and raise the alarm."""
-    field = differs(order, view)
+    children = book.children_of(order.id)
+    field = differs(order, view, children)
     if field is not None:
         alarm(book, order, "order.mismatch", {"field": field, "broker_order_id": view.broker_order_id})
         if order.state is Submission.DISPATCHING:
@@ -47,16 +111,33 @@ def accept(book: Book, order: OrderRow, view: BrokerOrderView, source: str) -> b
         alarm(book, order, "order.alive_after_refusal", {"broker_order_id": view.broker_order_id})
         return False
     corrected = order.state is Submission.NOT_PLACED
+    before = (order.state, *as_told(order))
     if order.state is not Submission.ACCEPTED:
-        book.step(order, Submission.ACCEPTED)
         order.reason = None
+        for child in children:
+            child.reason = None
+        book.step(order, Submission.ACCEPTED)
         order.next_lookup_at = None
         order.watch_until = None
         order.submitted_at = view.submitted_at_us
     order.broker_order_id = view.broker_order_id
+    if order.replaces is not None and view.qty is not None:
+        order.qty = qty_to_int(view.qty)
     learn(order, view)
-    show(order)
-    book.change(order, source)
+    show(order, book=book)
+    for child in children:
+        leg = leg_view(child, view)
+        if leg is not None:
+            was = as_told(child)
+            child.broker_order_id = leg.broker_order_id
+            child.submitted_at = leg.submitted_at_us
+            learn(child, leg)
+            show(child)
+            if was != as_told(child):
+                book.change(child, source)
+    if before != (order.state, *as_told(order)):
+        # Told a second time, as by the answer behind the stream: nothing has happened.
+        book.change(order, source)
     if corrected:
         alarm(book, order, "order.corrected", {"from": "NOT_PLACED", "to": "ACCEPTED"})
         if order.intent_id is not None:
@@ -92,13 +173,62 @@ def doubt(book: Book, order: OrderRow, first_lookup_us: int, words: str) -> None
     book.change(order, "ledger")
 
 
+def as_told(order: OrderRow) -> tuple[object, ...]:
+    """What the broker's word can change in an order."""
+    return (
+        order.filled_qty,
+        order.filled_value,
+        order.broker_order_id,
+        order.status,
+        order.broker_status,
+        order.broker_filled_qty,
+        order.cancel_state,
+        order.reason,
+        order.qty,
+        order.type,
+        order.time_in_force,
+        order.limit_price,
+        order.stop_price,
+        order.reserve_price,
+        order.hwm,
+        order.parent_id,
+    )
+
+
 def learn(order: OrderRow, view: BrokerOrderView) -> None:
     """Keep the furthest the broker has told; nothing here ever goes back."""
+    if order.group_role is not None or order.replaces is not None:
+        _learn_size(order, view)
     order.broker_filled_qty = max(order.broker_filled_qty, qty_to_int(view.filled_qty))
     if order.broker_status is None or _rank(view.status) > _rank(order.broker_status):
         order.broker_status = view.status
     if view.reason is not None and view.status in TERMINAL_STATUSES and order.reason is None:
         order.reason = reason_text(Reason(view.status.value.lower(), view.reason))
+    if view.hwm is not None:
+        _learn_trail(order, view.hwm, view.stop_price)
+
+
+def _learn_size(order: OrderRow, view: BrokerOrderView) -> None:
+    """Exits shrink as the other one fills, and take over what their entry is replaced by: while held the newest word
+    counts, once live the smallest."""
+    if view.qty is None or (
+        order.broker_status is not None and _rank(view.status) < _rank(order.broker_status)
+    ):
+        return
+    told = qty_to_int(view.qty)
+    if view.status is OrderStatus.HELD or order.broker_status in (None, OrderStatus.HELD):
+        order.qty = told
+    else:
+        order.qty = min(order.qty, told)
+
+
+def _learn_trail(order: OrderRow, hwm: Decimal, stop: Decimal | None) -> None:
+    """A trailing stop's best price only ever gets better, and its stop follows it."""
+    told = money_to_int(hwm)
+    better = order.hwm is None or (told > order.hwm if order.side == "sell" else told < order.hwm)
+    if better:
+        order.hwm = told
+        order.stop_price = None if stop is None else money_to_int(stop)
 
 
 def _rank(status: OrderStatus) -> int:
@@ -106,17 +236,21 @@ def _rank(status: OrderStatus) -> int:
     return _RANKS.get(status, len(_RANKS))
 
 
-def show(order: OrderRow, booked_qty: int | None = None) -> bool:
+def show(order: OrderRow, booked_qty: int | None = None, *, book: Book | None = None) -> bool:
     """Derive the status shown; False while prints are missing that the broker has told of.
 
-    `booked_qty` is what was booked before busts took any of it back; without it the order has had none.
+    `booked_qty` is what was booked before busts took any of it back; without it the order has had none. A spread has
+    no prints of its own: what has filled of it is what all its legs have filled.
     """
-    complete = max(order.filled_qty, booked_qty or 0) >= order.broker_filled_qty
+    if is_spread(order) and book is not None:
+        _sum_legs(order, book.children_of(order.id))
+    booked = max(order.filled_qty, booked_qty or 0)
+    complete = booked + _replaced_qty(order, book) >= order.broker_filled_qty
     ended = order.broker_status in TERMINAL_STATUSES
     if ended and (complete or order.status is order.broker_status):
         # A bust after the end takes quantity back, never the end.
         order.status = order.broker_status
-    elif order.filled_qty >= order.qty:
+    elif order.filled_qty >= order.qty and order.notional is None:
         order.status = OrderStatus.FILLED
     elif order.filled_qty > 0:
         order.status = OrderStatus.PARTIALLY_FILLED
@@ -128,6 +262,26 @@ def show(order: OrderRow, booked_qty: int | None = None) -> bool:
         canceled = order.status is OrderStatus.CANCELED
         order.cancel_state = (CancelState.ACCEPTED if canceled else CancelState.REFUSED).value
     return complete
+
+
+def _replaced_qty(order: OrderRow, book: Book | None) -> int:
+    """What the order had filled whose place this one took: a broker may count it to this one, too."""
+    old = None if book is None else book.orders.get(order.replaces or "")
+    return 0 if old is None else old.filled_qty
+
+
+def _sum_legs(order: OrderRow, legs: Sequence[OrderRow]) -> None:
+    """Whole units that all legs have filled, and what they came to: price a share, debit positive."""
+    if not legs:
+        return
+    units = min(leg.filled_qty // (leg.ratio_qty or 1) for leg in legs)
+    order.filled_qty = units
+    order.fees = sum(leg.fees for leg in legs)
+    value = sum(leg.filled_value if leg.side == "buy" else -leg.filled_value for leg in legs)
+    even = all(leg.filled_qty == units * (leg.ratio_qty or 1) for leg in legs)
+    if even:
+        order.filled_value = value
+        order.filled_avg_price = average_price(value, units)
 
 
 def alarm(book: Book, order: OrderRow, action: str, detail: dict[str, object]) -> None:

@@ -4,23 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paiid.auth.store import lock_standing
-from paiid.brokers import BrokerOrder, BrokerOrderView
+from paiid.brokers import BrokerOrderView
 from paiid.core.clock import Clock
 from paiid.core.db import Tx
 from paiid.core.failpoints import FailPoint, Probe
 from paiid.domain.errors import Problem
 from paiid.domain.halts import HaltSet
 from paiid.domain.identity import Principal, Role
-from paiid.domain.money import money_from_int, qty_from_int
-from paiid.domain.orders import OrderRequest, Reason, Submission
-from paiid.domain.risk import Proposal
+from paiid.domain.money import qty_from_int
+from paiid.domain.orders import Reason, Submission
 from paiid.trading.book import Book
-from paiid.trading.checks import Gate, refuse
+from paiid.trading.checks import Gate, as_proposal, refuse
 from paiid.trading.claim import refuse_caller
 from paiid.trading.commands import Surroundings
 from paiid.trading.halt_store import load_active
 from paiid.trading.latch import Latch
 from paiid.trading.merge import accept, doubt, reject
+from paiid.trading.order_rows import request_of
 from paiid.trading.records import OrderRow
 from paiid.trading.timings import Timings
 
@@ -56,6 +56,7 @@ class Recorded:
     """The next order to send, marked DISPATCHING, with its stamp; or the end of the call."""
 
     next_order: OrderRow | None
+    next_children: tuple[OrderRow, ...]
     stamp_s: float
     final: tuple[int, str] | None
     alarms: tuple[tuple[str, str, str], ...]
@@ -83,6 +84,8 @@ class Recorder:
             now_us = await tx.now_us()
         book = Book(tx, self._clock, now_us)
         await book.open_for_record((item.account_id for item in items), [item.intent_id for item in items])
+        await book.load_combos()
+        await book.load_replaced()
         marked: list[OrderRow | None] = []
         for item in items:
             order = book.orders[item.order_id]
@@ -93,6 +96,7 @@ class Recorder:
         return [
             Recorded(
                 order,
+                () if order is None else tuple(book.children_of(order.id)),
                 stamp_s,
                 book.final.get(item.intent_id),
                 tuple(alarm for alarm in book.alarms if alarm[1] == item.order_id),
@@ -163,11 +167,12 @@ class Recorder:
             refuse_caller(item.principal, standing)
         except Problem as problem:
             return Submission.REFUSED, Reason("caller", problem.detail)
-        request, proposal = as_proposal(following, item.around)
+        request = request_of(following, book.children_of(following.id))
+        proposal = as_proposal(request, qty_from_int(following.qty), item.around)
         state = book.standing(
             item.account_id,
             item.around.mark,
-            without=[o for o in book.orders_of(item.intent_id) if o.state is Submission.QUEUED],
+            without=[o for o in book.rows_of(item.intent_id) if o.state is Submission.QUEUED],
         )
         reason = refuse(
             request,
@@ -185,30 +190,4 @@ class Recorder:
 def _after(order: OrderRow) -> Reason:
     return Reason(
         "skipped", f"Order {order.position} of the same call was not accepted, so this one was not sent."
-    )
-
-
-def as_proposal(order: OrderRow, around: Surroundings) -> tuple[OrderRequest, Proposal]:
-    """A ledger order as the checks see it."""
-    limit = None if order.limit_price is None else money_from_int(order.limit_price)
-    stop = None if order.stop_price is None else money_from_int(order.stop_price)
-    qty = qty_from_int(order.qty)
-    request = OrderRequest(order.symbol, order.side, order.type, order.time_in_force, qty, limit, stop)
-    return request, Proposal(
-        order.symbol, request.side, request.type, qty, limit, stop, around.quotes.get(order.symbol)
-    )
-
-
-def as_broker_order(order: OrderRow, account_number: str) -> BrokerOrder:
-    """A ledger order as it goes to the broker."""
-    return BrokerOrder(
-        account_number=account_number,
-        client_order_id=order.client_order_id,
-        symbol=order.symbol,
-        side=order.side,
-        qty=qty_from_int(order.qty),
-        type=order.type,
-        time_in_force=order.time_in_force,
-        limit_price=None if order.limit_price is None else money_from_int(order.limit_price),
-        stop_price=None if order.stop_price is None else money_from_int(order.stop_price),
     )

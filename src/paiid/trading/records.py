@@ -12,8 +12,11 @@ from paiid.domain.money import MONEY_SCALE, QTY_SCALE
 from paiid.domain.orders import (
     FINAL_SUBMISSIONS,
     TERMINAL_STATUSES,
+    GroupRole,
+    OrderClass,
     OrderStatus,
     OrderType,
+    PositionIntent,
     Side,
     Submission,
     TimeInForce,
@@ -82,6 +85,19 @@ class OrderRow:
     created_at: int
     updated_at: int
     submitted_at: int | None
+    parent_id: str | None = None
+    order_class: OrderClass = "simple"
+    group_role: GroupRole | None = None
+    position_intent: PositionIntent | None = None
+    notional: int | None = None
+    trail_price: int | None = None
+    trail_percent: int | None = None
+    hwm: int | None = None
+    extended_hours: int = 0
+    ratio_qty: int | None = None
+    replaces: str | None = None
+    replaced_by: str | None = None
+    replace_state: str | None = None
 
     @property
     def is_final(self) -> bool:
@@ -148,6 +164,10 @@ class AccountRow:
     reconciled_at: int | None
     reconcile_problem: str | None
     created_at: int
+    margin: int = 0
+    options_level: int = 3
+    open_combos: int = 0
+    reset_at: int = 0
 
 
 @dataclass(slots=True)

@@ -115,7 +115,10 @@ class Resolver:
             loaded = await store.load_orders(tx, [*overdue, *abandoned])
             await book.load_intents(order.intent_id for order in loaded if order.intent_id is not None)
             for one in loaded:
-                order = book.register(one)
+                book.register(one)
+            await book.load_replaced()
+            for one in loaded:
+                order = book.orders[one.id]
                 late = order.dispatch_deadline_at is not None and order.dispatch_deadline_at < now_us
                 if order.state is Submission.DISPATCHING and late:
                     doubt(book, order, 0, "the process that sent it did not record an answer")
@@ -204,7 +207,9 @@ class Resolver:
         (order,) = await store.load_orders(tx, [order_id])
         if order.intent_id is not None:
             await book.load_intents([order.intent_id])
-        return book.register(order)
+        found = book.register(order)
+        await book.load_replaced()
+        return found
 
     def _absent(self, book: Book, order: OrderRow, broker: Broker) -> None:
         """The broker knows of none: proof only after the horizon, and only while its list is whole (E12)."""

@@ -9,10 +9,11 @@ from paiid.auth.access import may, request_id_of
 from paiid.core.json import StrictRoute
 from paiid.domain.errors import Code, Problem, invalid_field
 from paiid.domain.identity import Principal
-from paiid.domain.instruments import parse_symbol
+from paiid.domain.instruments import parse_any_symbol
 from paiid.trading.commands import Asked, CloseRequest
+from paiid.trading.if_match import seen_version
 from paiid.trading.ledger import LedgerService
-from paiid.trading.requests import ExecuteBody, idempotency_key
+from paiid.trading.requests import ExecuteBody, ReplaceBody, idempotency_key
 from paiid.trading.service import Reply, TradingService
 
 router = APIRouter(prefix="/api/trading", tags=["trading"], route_class=StrictRoute)
@@ -64,7 +65,7 @@ async def list_orders(
     user: Reader,
     account: Account = None,
     status: Annotated[Literal["open", "closed", "all"], Query()] = "all",
-    symbol: Annotated[str | None, Query(max_length=16)] = None,
+    symbol: Annotated[str | None, Query(max_length=24)] = None,
     after: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
@@ -78,6 +79,38 @@ async def get_order(
 ) -> Response:
     """404 for an order of an account you may not see."""
     return _answer(await _ledger(request).order(user, order_id))
+
+
+@router.patch("/orders/{order_id}", summary="Replace one order")
+async def replace_order(
+    request: Request,
+    body: ReplaceBody,
+    user: Trader,
+    order_id: Annotated[str, Path(max_length=64)],
+    if_match: Annotated[
+        str | None, Header(description='The version you have seen, such as "3", or * for any.')
+    ] = None,
+    idempotency_key_header: Key = None,
+) -> Response:
+    """A new order takes the old one's place at the broker; the answer is that of an execute, and the new order names the
+    old one in `replaces`. `qty` is the new total, what has filled included. 412: the order has moved on, look again.
+    Without a key one is made of the order and its version, so that a retry replaces once. 200 with `accepted: false`:
+    refused, and the old order goes on."""
+    headers = request.headers.getlist("idempotency-key")
+    versions = request.headers.getlist("if-match")
+    if not versions:
+        raise Problem(
+            Code.PRECONDITION_REQUIRED,
+            "Send If-Match with the order's version that you have seen, or * for any.",
+        )
+    version = seen_version(versions)
+    key = (
+        idempotency_key(headers, body.requestId)
+        if headers or body.requestId is not None
+        else await _ledger(request).replace_key(user, order_id, version)
+    )
+    asked = body.to_asked(order_id, version)
+    return _answer(await _service(request).execute(user, asked, key, request_id_of(request)))
 
 
 @router.delete("/orders/{order_id}", summary="Cancel one order")
@@ -114,6 +147,15 @@ async def list_fills(
     return _answer(await _ledger(request).fills(user, account, order, after, limit))
 
 
+@router.get("/activities", summary="What changed one account and was no order, newest first")
+async def list_activities(
+    request: Request, user: Reader, account: Account = None, after: Cursor = None, limit: Limit = 50
+) -> Response:
+    """Expirations, exercises, assignments, dividends, splits: `qty` is what was added to the position in `symbol`, at
+    `price` dollars a share, `cash` what the account got; all three may be negative or 0."""
+    return _answer(await _ledger(request).activities(user, account, after, limit))
+
+
 @router.get("/intents", summary="What became of a key")
 async def get_intent_by_key(
     request: Request, user: Reader, key: Annotated[str, Query(max_length=130)]
@@ -135,7 +177,7 @@ async def get_intent(
 async def close_position(
     request: Request,
     user: Trader,
-    symbol: Annotated[str, Path(max_length=16)],
+    symbol: Annotated[str, Path(max_length=24)],
     account: Account = None,
     qty: Annotated[str | None, Query(max_length=32, description="Shares; default: all that is left.")] = None,
     idempotency_key_header: Key = None,
@@ -166,7 +208,7 @@ def _symbol(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        return parse_symbol(text)
+        return parse_any_symbol(text)
     except ValueError as error:
         raise invalid_field("symbol", "symbol", str(error)) from None
 

@@ -1,13 +1,17 @@
 """Handing one order to its broker: the only place that submits, and the only judge of what came back (E10, E11)."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from paiid.brokers import Broker, BrokerError, BrokerRejected, NotSent
 from paiid.core.clock import Clock
 from paiid.core.failpoints import FailPoint, Probe
 from paiid.domain.orders import Reason
+from paiid.trading.commands import Replacing
 from paiid.trading.latch import Latch
-from paiid.trading.record import Outcome, as_broker_order
+from paiid.trading.order_rows import as_broker_order
+from paiid.trading.record import Outcome
 from paiid.trading.records import OrderRow
 from paiid.trading.timings import Timings
 
@@ -23,8 +27,19 @@ class Sender:
         self._timings = timings
         self._probe = probe
 
-    async def send(self, broker: Broker, account_number: str, order: OrderRow, stamp_s: float) -> Outcome:
-        """Never raises: whatever is no definite answer is an unknown outcome, cancellation included."""
+    async def send(
+        self,
+        broker: Broker,
+        account_number: str,
+        order: OrderRow,
+        children: Sequence[OrderRow],
+        stamp_s: float,
+        replacing: Replacing | None = None,
+    ) -> Outcome:
+        """Place the order with what hangs on it, or put it in another's place.
+
+        Never raises: whatever is no definite answer is an unknown outcome, cancellation included.
+        """
         reached = False
         try:
             if self._clock.monotonic_s() - stamp_s > self._timings.send_window_s:
@@ -34,9 +49,13 @@ class Sender:
                 return _not_sent(f"this host is halted by its latch file: {held}")
             self._probe(FailPoint.BEFORE_SEND)
             reached = True
-            view = await broker.submit(
-                as_broker_order(order, account_number), self._timings.broker_deadline_s
-            )
+            deadline_s = self._timings.broker_deadline_s
+            if replacing is None:
+                view = await broker.submit(as_broker_order(order, children, account_number), deadline_s)
+            else:
+                view = await broker.replace(
+                    account_number, replacing.broker_order_id, replacing.change, deadline_s
+                )
             self._probe(FailPoint.AFTER_SEND)
             return Outcome(view=view)
         except NotSent as problem:

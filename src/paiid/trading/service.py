@@ -1,8 +1,8 @@
 """The order path: one call under one key becomes at most one submission of each of its orders, ever."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -13,15 +13,30 @@ from paiid.core.clock import Clock, new_id
 from paiid.core.db import CommitUnknown, Database, DatabaseUnavailable, UniqueViolation
 from paiid.core.failpoints import FailPoint, Probe
 from paiid.core.json import encode
-from paiid.domain.errors import Code, Problem
+from paiid.domain.calendar import hours_of
+from paiid.domain.errors import Code, Problem, not_found
 from paiid.domain.identity import Principal
+from paiid.domain.instruments import underlying_of
+from paiid.domain.orders import OrderRequest
+from paiid.domain.quotes import Quote
 from paiid.feeds import FeedUnavailable
 from paiid.market.service import MarketService
+from paiid.stream.journal import Told, nobody
 from paiid.trading import store
-from paiid.trading.answers import intent_status, intent_view, order_view
+from paiid.trading.answers import intent_status, intent_view, nested_view
 from paiid.trading.book import Book
 from paiid.trading.claim import Claims
-from paiid.trading.commands import Asked, Claim, Claimed, DryRunPlan, Final, Known, Surroundings, fingerprint
+from paiid.trading.commands import (
+    Asked,
+    Claim,
+    Claimed,
+    DryRunPlan,
+    Final,
+    Known,
+    Surroundings,
+    TemplateUse,
+    fingerprint,
+)
 from paiid.trading.limits import limits_of
 from paiid.trading.record import Recorded, Recorder, Recording
 from paiid.trading.records import OrderRow
@@ -39,6 +54,10 @@ class Reply:
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+OrdersOfTemplate = Callable[[str, TemplateUse], Awaitable[tuple[OrderRequest, ...]]]
+"""User id and use -> the orders that it comes to. Raises Problem (404)."""
 
 
 class Waiters:
@@ -83,7 +102,11 @@ class TradingService:
         waiters: Waiters,
         on_unknown: Callable[[], None],
         probe: Probe,
+        templates: OrdersOfTemplate | None = None,
+        told: Told = nobody,
     ) -> None:
+        self._told = told
+        self._orders_of_template = templates
         self._db = db
         self._clock = clock
         self._brokers = brokers
@@ -158,12 +181,17 @@ class TradingService:
         account_id: str | None = None
         surroundings: Surroundings | None = None
         problem: Problem | None = None
+        orders: tuple[OrderRequest, ...] | None = None
         try:
-            account = await self._accounts.resolve(
-                principal, asked.account, "trade" if right == "trade" else "view"
-            )
+            named, symbols = asked.account, asked.symbols()
+            if asked.replace is not None:
+                named, symbols = await self._order_named(asked.replace.order_id)
+            account = await self._accounts.resolve(principal, named, "trade" if right == "trade" else "view")
             account_id = account.id
-            surroundings = await self._surroundings(principal, account.broker, asked)
+            if asked.template is not None:
+                orders = await self._templates(principal.user_id, asked.template)
+                symbols = replace(asked, orders=orders).symbols()
+            surroundings = await self._surroundings(principal, account.broker, symbols)
         except Problem as found:
             problem = found
         except FeedUnavailable as silent:
@@ -182,25 +210,51 @@ class TradingService:
             account_id=account_id,
             surroundings=surroundings,
             problem=problem,
+            orders=orders,
         )
 
-    async def _surroundings(self, principal: Principal, broker_name: str, asked: Asked) -> Surroundings:
+    async def _templates(self, user_id: str, use: TemplateUse) -> tuple[OrderRequest, ...]:
+        if self._orders_of_template is None:
+            raise not_found("template")
+        return await self._orders_of_template(user_id, use)
+
+    async def _order_named(self, order_id: str) -> tuple[str, tuple[str, ...]]:
+        """Account and symbols of an order that is to be replaced. Raises Problem (404)."""
+        async with self._db.read() as tx:
+            group = await store.load_groups(tx, [order_id])
+        found = next((order for order in group if order.id == order_id), None)
+        if found is None:
+            raise not_found("order")
+        named = dict.fromkeys(order.symbol for order in group)
+        return found.account_id, tuple(dict.fromkeys(s for one in named for s in (one, underlying_of(one))))
+
+    async def _surroundings(
+        self, principal: Principal, broker_name: str, named: Sequence[str]
+    ) -> Surroundings:
         broker = self._brokers.get(broker_name)
         if broker is None:
             raise Problem(
                 Code.CONFLICT, f"The broker of this account ({broker_name}) is not configured here."
             )
-        symbols = sorted(set(asked.symbols()))
+        symbols = sorted(set(named))
         settings = await self._accounts.settings_of(principal.user_id)
-        quotes = await self._market.quotes(symbols)
+        priced = self._market.prices_for(simulated=broker.simulated)
+        quotes = await self._market.quotes(symbols) if priced else {}
+        # A broker of the real world keeps the exchange's hours, whatever the simulated market does.
+        hours = self._market.hours if priced else hours_of("exchange")
+        now_us = self._clock.now_us()
         return Surroundings(
             quotes={symbol: quotes.get(symbol) for symbol in symbols},
             instruments={symbol: await self._market.instrument(symbol) for symbol in symbols},
             limits=limits_of(settings),
             position_size=settings.position_size,
             capabilities=broker.capabilities,
-            market_open=self._market.hours.is_open(self._clock.now_us()),
-            newest=self._market.newest,
+            market_open=hours.is_open(now_us),
+            newest=self._market.newest if priced else _no_quote,
+            trading_day=hours.trading_day(now_us),
+            take_profit_pct=settings.take_profit,
+            stop_loss_pct=settings.stop_loss,
+            unpriced=None if priced else f"{self._market.source} prices are not those of {broker.name}",
         )
 
     # -- the claim ----------------------------------------------------------------------------------
@@ -208,12 +262,15 @@ class TradingService:
     async def _claim(self, claim: Claim) -> Known | Claimed | Final:
         for _ in range(3):
             try:
-                return await self._db.commit_with(self._claims.batch, claim)
+                result: Known | Claimed | Final = await self._db.commit_with(self._claims.batch, claim)
             except UniqueViolation:
                 # Another process was first with this key, or the id is in the ledger: look again.
                 continue
             except CommitUnknown as doubt:
                 return await self._read_back(claim, doubt)
+            if claim.account_id is not None and not isinstance(result, Known):
+                self._told([claim.account_id])
+            return result
         raise DatabaseUnavailable("the claim met a conflict again and again")
 
     async def _read_back(self, claim: Claim, doubt: CommitUnknown) -> Known | Final:
@@ -235,10 +292,13 @@ class TradingService:
     async def _dispatch(self, claimed: Claimed, claim: Claim) -> None:
         """Send what is marked, record, send what that marked, to the end of the call (E4)."""
         order: OrderRow | None = next((o for o in claimed.orders if o.dispatch_deadline_at is not None), None)
+        children = [o for o in claimed.orders if order is not None and o.parent_id == order.id]
         stamp_s = claimed.stamp_s
         broker = self._brokers[claimed.account.broker]
         while order is not None:
-            outcome = await self._sender.send(broker, claimed.account.number, order, stamp_s)
+            outcome = await self._sender.send(
+                broker, claimed.account.number, order, children, stamp_s, claimed.replacing
+            )
             around = self._refreshed(claim)
             recorded = await self._record(
                 Recording(
@@ -260,22 +320,25 @@ class TradingService:
                 self._on_unknown()
             if recorded.final is not None:
                 self._waiters.tell({claimed.intent.id: recorded.final})
-            order, stamp_s = recorded.next_order, recorded.stamp_s
+            order, children, stamp_s = recorded.next_order, list(recorded.next_children), recorded.stamp_s
 
     def _refreshed(self, claim: Claim) -> Surroundings:
         """Today's prices for the check of the next order."""
         around = claim.surroundings
-        if around is None or len(claim.asked.orders) < 2:
+        if around is None or len(claim.orders or claim.asked.orders) < 2:
             return around or _nothing()
-        return around.with_quotes({symbol: self._market.newest(symbol) for symbol in around.quotes})
+        return around.with_quotes({symbol: around.newest(symbol) for symbol in around.quotes})
 
     async def _record(self, recording: Recording) -> Recorded | None:
         """Record the outcome; None where the database stayed away, and the resolver will have to look it up."""
         for pause_s in (*_RECORD_TRIES_S, None):
             try:
-                return await self._db.commit_with(self._recorder.batch, recording)
+                recorded = await self._db.commit_with(self._recorder.batch, recording)
             except DatabaseUnavailable as problem:
                 _log.warning("outcome_not_recorded", order=recording.order_id, reason=str(problem))
+            else:
+                self._told([recording.account_id])
+                return recorded
             if pause_s is not None:
                 await self._clock.sleep(pause_s)
         return None
@@ -339,17 +402,26 @@ class TradingService:
             self._waiters.tell(book.final)
 
 
+def _no_quote(symbol: str) -> Quote | None:
+    """There are no prices for the broker at hand."""
+    return None
+
+
 def _nothing() -> Surroundings:
     raise Problem(Code.INTERNAL, "The request was not prepared.")
 
 
 def _dry_answer(plan: DryRunPlan) -> dict[str, object]:
     orders: list[dict[str, object]] = []
-    for order, value in zip(plan.rows, plan.values, strict=True):
-        view = order_view(order)
+    for order, children, value in zip(plan.rows, plan.children, plan.values, strict=True):
+        view = nested_view(order, children)
         for absent in ("id", "intent_id", "client_order_id", "broker_order_id", "version", "submitted_at"):
             view[absent] = None
+            for leg in view["legs"]:
+                leg[absent] = None
         view["state"] = "WOULD_SEND" if order.reason is None else order.state.value
+        for leg in view["legs"]:
+            leg["parent_id"], leg["state"] = None, view["state"]
         view["estimated_value"] = value
         orders.append(view)
     return {

@@ -82,6 +82,14 @@ _OPEN_ORDERS = statement(
     .where(orders.c.account_id == bindparam("b_account"), orders.c.open == 1)
     .order_by(orders.c.id)
 )
+_OPEN_LEGS = statement(
+    select(*_ORDER_COLUMNS)
+    .where(any_of(orders.c.account_id, "b_accounts"), orders.c.open == 1, orders.c.order_class == "mleg")
+    .order_by(orders.c.id)
+)
+_GROUPS = statement(
+    select(*_ORDER_COLUMNS).where(or_(any_of(orders.c.id, "b_ids"), any_of(orders.c.parent_id, "b_parents")))
+)
 _OVERDUE = statement(
     select(orders.c.id, orders.c.account_id)
     .where(orders.c.state == Submission.DISPATCHING.value, orders.c.dispatch_deadline_at < bindparam("b_now"))
@@ -134,12 +142,16 @@ _ORDER_MUTABLE = (
     "filled_qty", "filled_value", "filled_avg_price", "fees", "broker_status", "broker_filled_qty", "reason",
     "cancel_state", "cancel_requested_at",
     "open", "dispatch_deadline_at", "unknown_at", "next_lookup_at", "watch_until", "version", "updated_at",
-    "submitted_at",
+    "submitted_at", "type", "time_in_force", "limit_price", "stop_price", "trail_price", "trail_percent", "hwm",
+    "parent_id", "order_class", "group_role", "position_intent", "ratio_qty", "replaced_by", "replace_state",
 )  # fmt: skip
 _UPDATE_ORDERS = update_of_rows(orders, {"id": "b_id"}, _ORDER_MUTABLE)
 _INTENT_MUTABLE = ("status", "http_status", "body", "corrected", "unknown_at", "final_at")
 _UPDATE_INTENTS = update_of_rows(intents, {"id": "b_id"}, _INTENT_MUTABLE)
-_ACCOUNT_MUTABLE = ("cash", "open_orders", "event_seq", "version", "reconciled_at", "reconcile_problem")
+_ACCOUNT_MUTABLE = (
+    "number", "cash", "starting_cash", "open_orders", "event_seq", "event_epoch", "version", "reconciled_at",
+    "reconcile_problem", "margin", "options_level", "open_combos", "reset_at",
+)  # fmt: skip
 _UPDATE_ACCOUNTS = update_of_rows(accounts, {"id": "b_id"}, _ACCOUNT_MUTABLE)
 _POSITION_MUTABLE = (
     "qty", "cost_basis", "realized_pl", "open_buy_qty", "open_buy_value", "open_sell_qty", "open_sell_value",
@@ -288,6 +300,19 @@ async def find_orders_at_broker(
 async def load_open_orders(tx: Tx, account_id: str) -> list[OrderRow]:
     """Orders of one account that may still buy or sell."""
     return [order_from(row) for row in await tx.fetch(_OPEN_ORDERS, {"b_account": account_id})]
+
+
+async def load_open_spreads(tx: Tx, account_ids: Sequence[str]) -> list[OrderRow]:
+    """Open spreads of these accounts, with their legs."""
+    return [order_from(row) for row in await tx.fetch(_OPEN_LEGS, {"b_accounts": sorted(set(account_ids))})]
+
+
+async def load_groups(tx: Tx, ids: Sequence[str]) -> list[OrderRow]:
+    """These orders, what they hang on, and everything that hangs on either."""
+    loaded = await load_orders(tx, ids)
+    parents = {order.parent_id or order.id for order in loaded}
+    wanted = {"b_ids": sorted(parents | {order.id for order in loaded}), "b_parents": sorted(parents)}
+    return [order_from(row) for row in await tx.fetch(_GROUPS, wanted)] if loaded else []
 
 
 async def find_overdue(tx: Tx, now_us: int) -> tuple[list[str], list[str], list[str]]:

@@ -18,6 +18,14 @@ class Timings:
     first_lookups_s: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
     late_lookup_s: float = 30.0
     watch_lookup_s: float = 300.0
+    update_retry_s: float = 0.5
+    poll_s: float = 15.0
+    """How often a broker is asked what its stream should have told, where that has no replay."""
+    stream_late_s: float = 5.0
+    """How much later than a poll the stream may tell the same, before it counts as silent."""
+    compare_s: float = 60.0
+    recompare_s: float = 10.0
+    """How often an account whose books differ is compared."""
 
     def check(self, lookup_lag_s: float) -> None:
         """The horizon must exceed the deadline plus the broker's look-up lag (E12)."""

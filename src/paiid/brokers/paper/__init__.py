@@ -2,32 +2,38 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
 
 from paiid.brokers import (
     BrokerAccount,
+    BrokerActivity,
     BrokerExecution,
     BrokerOrder,
     BrokerOrderView,
     BrokerPosition,
     BrokerRejected,
+    BrokerReplace,
     BrokerUpdate,
-    Capabilities,
     NotSent,
     OutcomeUnknown,
 )
-from paiid.brokers.paper.desk import Desk, QuoteOf
+from paiid.brokers.paper.accounts import load_account, load_terms, open_account
+from paiid.brokers.paper.desk import Desk, QuoteOf, request_of
 from paiid.brokers.paper.fills import FillEngine
+from paiid.brokers.paper.group_store import legs_of, load_groups
 from paiid.brokers.paper.matcher import Matcher
+from paiid.brokers.paper.replace import Replacer, ReplaceRequest
+from paiid.brokers.paper.roll import ActionsOf, CloseOf, DayRoll, no_actions, no_close
+from paiid.brokers.paper.roll_store import load_activities
 from paiid.brokers.paper.store import (
     LostRace,
     find_order,
-    load_account,
     load_executions,
     load_open_orders,
+    load_orders,
     load_positions,
 )
 from paiid.brokers.paper.stream import News, read_updates
@@ -35,35 +41,31 @@ from paiid.core.clock import Clock
 from paiid.core.db import CommitUnknown, Database, DatabaseUnavailable, Tx, UniqueViolation
 from paiid.core.leases import Leases
 from paiid.core.tasks import Background
-from paiid.domain.paper import LATENCY_MS, Hours, PaperRefused, check_order
+from paiid.domain.paper import LATENCY_MS, Hours, PaperRefused
+from paiid.domain.paper_checks import capabilities_of, check_order
+from paiid.domain.terms import DEFAULT_TERMS, AccountTerms
 
 __all__ = ["PaperBroker"]
 
-_ACCOUNT_NUMBER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
+_ACCOUNT_NUMBER = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z", re.ASCII)
 _MAX_CLIENT_ORDER_ID = 128
 _STOP_S = 0.8
 _log = structlog.get_logger("paiid.paper")
 
 
 class PaperBroker:
-    """A `Broker` over our own database. Any account number is good; it opens with 100,000 USD at its first order.
+    """A `Broker` over our own database. Any account number is good; it opens on `terms` at its first order.
 
     `quote_of` gives the newest quote in memory; `leases` decides which process matches. Nothing runs before
     `start`.
     """
 
     name = "paper"
-    capabilities = Capabilities(
-        asset_classes=frozenset({"stock"}),
-        order_types=frozenset({"market", "limit", "stop"}),
-        times_in_force=frozenset({"day", "gtc", "ioc", "fok"}),
-        fractional=False,
-        short_selling=True,
-        own_stop=False,
-        lists_end_with_day=False,
-    )
     lookup_lag_s = 0.0
     refusal_lookup_delay_s = 0.0
+    simulated = True
+    replays_updates = True
+    budget_left = None
 
     def __init__(
         self,
@@ -74,13 +76,20 @@ class PaperBroker:
         leases: Leases,
         *,
         latency_ms: int = LATENCY_MS,
+        terms: AccountTerms = DEFAULT_TERMS,
+        close_of: CloseOf = no_close,
+        actions_of: ActionsOf = no_actions,
     ) -> None:
+        self._terms = terms
+        self.capabilities = capabilities_of(never_closes=hours.never_closes)
         self._db = db
         self._clock = clock
         self._news = News()
-        self._desk = Desk(clock, quote_of, hours, latency_ms)
+        self._desk = Desk(clock, quote_of, hours, latency_ms, terms)
         engine = FillEngine(clock, quote_of, hours, self._desk)
-        self._matcher = Matcher(db, clock, quote_of, hours, leases, engine, self._news)
+        self._replacer = Replacer(self._desk)
+        roll = DayRoll(db, hours, self._desk, close_of, actions_of)
+        self._matcher = Matcher(db, clock, quote_of, hours, leases, engine, self._news, roll)
         self._background = Background(clock)
         self._running = False
 
@@ -115,12 +124,13 @@ class PaperBroker:
         """
         _check_ids(order)
         try:
-            check_order(order.symbol, order.type, order.qty, order.limit_price, order.stop_price)
+            check_order(request_of(order), self.capabilities)
         except PaperRefused as refused:
             raise BrokerRejected(refused.code, refused.message) from refused
         async with _within(timeout_s):
             accepted = await self._db.commit_with(self._desk.place, order)
-        self._matcher.offer(accepted)
+        for one in (accepted.order, *accepted.legs):
+            self._matcher.offer(one)
         self._news.set()
         return accepted.view()
 
@@ -129,9 +139,27 @@ class PaperBroker:
         NotSent, OutcomeUnknown."""
         async with _within(timeout_s):
             canceled = await self._db.commit_with(self._desk.cancel, (account_number, broker_order_id))
-        self._matcher.forget(canceled)
+        for one in (canceled.order, *canceled.legs):
+            self._matcher.forget(one)
         self._news.set()
         return canceled.view()
+
+    async def replace(
+        self, account_number: str, broker_order_id: str, change: BrokerReplace, timeout_s: float
+    ) -> BrokerOrderView:
+        """Replace at once: the new order stands and the old one is over, or nothing has changed.
+
+        Raises BrokerRejected (not_found, not_replaceable, nothing_to_change, and what a new order is refused for),
+        NotSent, OutcomeUnknown for a `client_order_id` used before, a commit in doubt, or the time being up.
+        """
+        _check_client_order_id(change.client_order_id)
+        request = ReplaceRequest(account_number, broker_order_id, change)
+        async with _within(timeout_s):
+            placed = await self._db.commit_with(self._replacer.replace, request)
+        for one in (placed.order, *placed.legs):
+            self._matcher.offer(one)
+        self._news.set()
+        return placed.view()
 
     async def fetch_order(
         self, account_number: str, client_order_id: str, timeout_s: float
@@ -139,12 +167,40 @@ class PaperBroker:
         """An order by our id; what `submit` accepted is there at once."""
         async with self._reading(timeout_s) as tx:
             found = await find_order(tx, account_number, client_order_id)
-        return None if found is None else found.view()
+            if found is None:
+                return None
+            group = await load_groups(tx, [found]) if found.is_parent else {}
+        return found.view(legs_of(found, group.values()))
+
+    async def fetch_order_by_id(
+        self, account_number: str, broker_order_id: str, timeout_s: float
+    ) -> BrokerOrderView | None:
+        """An order by our own id, an exit or a leg too."""
+        async with self._reading(timeout_s) as tx:
+            found = (await load_orders(tx, [broker_order_id])).get(broker_order_id)
+            if found is None or found.account_number != account_number:
+                return None
+            group = await load_groups(tx, [found]) if found.is_parent else {}
+        return found.view(legs_of(found, group.values()))
+
+    async def fetch_accounts(self, timeout_s: float) -> Sequence[BrokerAccount]:
+        """None is there by itself."""
+        return ()
+
+    async def cancel_all(self, account_number: str, timeout_s: float) -> Mapping[str, str | None]:
+        """Not here (`capabilities.cancels_all`): cancelling costs nothing."""
+        raise BrokerRejected("not_supported", "The built-in venue cancels order by order.")
+
+    async def set_own_stop(self, account_number: str, stopped: bool, timeout_s: float) -> bool:
+        """Not here (`capabilities.own_stop`): our own halt is all the stop there is."""
+        raise BrokerRejected("not_supported", "The built-in venue has no stop of its own.")
 
     async def fetch_open_orders(self, account_number: str, timeout_s: float) -> Sequence[BrokerOrderView]:
-        """Working orders, oldest first."""
+        """Working orders, oldest first; those that hang on another one as orders of their own, too."""
         async with self._reading(timeout_s) as tx:
-            return [order.view() for order in await load_open_orders(tx, account_number)]
+            orders = await load_open_orders(tx, account_number)
+            groups = await load_groups(tx, [one for one in orders if one.is_parent])
+            return [order.view(legs_of(order, groups.values())) for order in orders]
 
     async def fetch_executions(
         self, account_number: str, after_us: int, timeout_s: float
@@ -152,6 +208,13 @@ class PaperBroker:
         """Executions from this instant on (it included), oldest first."""
         async with self._reading(timeout_s) as tx:
             return await load_executions(tx, account_number, after_us)
+
+    async def fetch_activities(
+        self, account_number: str, after_us: int, timeout_s: float
+    ) -> Sequence[BrokerActivity]:
+        """Activities from this instant on (it included), oldest first."""
+        async with self._reading(timeout_s) as tx:
+            return await load_activities(tx, account_number, after_us)
 
     async def fetch_positions(self, account_number: str, timeout_s: float) -> Sequence[BrokerPosition]:
         """Holdings other than zero."""
@@ -161,7 +224,20 @@ class PaperBroker:
     async def fetch_account(self, account_number: str, timeout_s: float) -> BrokerAccount:
         """Cash and status."""
         async with self._reading(timeout_s) as tx:
-            return await load_account(tx, account_number)
+            return await load_account(tx, account_number, self._terms)
+
+    async def open_account(self, account_number: str, terms: AccountTerms, timeout_s: float) -> bool:
+        """Open an account on terms of its own; asking twice does no harm. False: the number is in use.
+
+        Raises NotSent, OutcomeUnknown (ask again).
+        """
+        async with _within(timeout_s), self._db.begin() as tx:
+            return await open_account(tx, account_number, terms)
+
+    async def fetch_terms(self, account_number: str, timeout_s: float) -> AccountTerms:
+        """On which terms an account trades; `starting_cash` is that of accounts opened by their first order."""
+        async with self._reading(timeout_s) as tx:
+            return await load_terms(tx, account_number, self._terms)
 
     def updates(self, after: int) -> AsyncIterator[BrokerUpdate]:
         """Every event behind this cursor in order, from whatever process, without gaps or duplicates."""
@@ -176,7 +252,11 @@ class PaperBroker:
 def _check_ids(order: BrokerOrder) -> None:
     if not _ACCOUNT_NUMBER.match(order.account_number):
         raise BrokerRejected("unknown_account", "There is no such account.")
-    if not 1 <= len(order.client_order_id) <= _MAX_CLIENT_ORDER_ID or "\0" in order.client_order_id:
+    _check_client_order_id(order.client_order_id)
+
+
+def _check_client_order_id(client_order_id: str) -> None:
+    if not 1 <= len(client_order_id) <= _MAX_CLIENT_ORDER_ID or "\0" in client_order_id:
         raise BrokerRejected("invalid_client_order_id", "A client_order_id has 1 to 128 characters.")
 
 

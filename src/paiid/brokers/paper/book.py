@@ -5,7 +5,9 @@ from collections.abc import Container, Iterable
 
 from paiid.brokers.paper.desk import QuoteOf
 from paiid.brokers.paper.records import PaperOrder
-from paiid.domain.paper import IMMEDIATE, wants_look
+from paiid.brokers.paper.spread_book import SpreadBook
+from paiid.domain.orders import OrderStatus
+from paiid.domain.paper import IMMEDIATE, Moment, wants_look
 
 _Key = tuple[object, ...]
 
@@ -27,16 +29,24 @@ class OpenBook:
     def __init__(self, quote_of: QuoteOf) -> None:
         self._quote_of = quote_of
         self._symbols: dict[str, _SymbolBook] = {}
+        self._spreads = SpreadBook(quote_of)
         self._live_at: list[tuple[int, str, str]] = []
         self._expires_at: list[tuple[int, str, str]] = []
 
     def __len__(self) -> int:
-        return sum(len(one.orders) for one in self._symbols.values())
+        return sum(len(one.orders) for one in self._symbols.values()) + len(self._spreads)
 
     def add(self, orders: Iterable[PaperOrder]) -> None:
-        """Take in accepted orders; what is known or over is passed by."""
+        """Take in accepted orders; what is known or over, or held until its entry has filled, is passed by."""
         for order in orders:
             symbol = order.working.symbol
+            if order.order_class == "mleg":
+                self._spreads.put(order)
+                if order.parent_id is None and not order.is_over:
+                    heapq.heappush(self._live_at, (order.working.live_at_us, symbol, order.id))
+                continue
+            if order.status is OrderStatus.HELD:
+                continue
             book = self._symbols.get(symbol)
             if order.is_over or (book is not None and order.id in book.orders):
                 continue
@@ -54,15 +64,16 @@ class OpenBook:
             heapq.heappop(self._live_at)
         return self._live_at[0][0] if self._live_at else None
 
-    def candidates(self, is_open: bool, now_us: int) -> list[PaperOrder]:
+    def candidates(self, moment: Moment) -> list[PaperOrder]:
         """Orders that the market as it stands may change, first come first served."""
-        found = self._expired(now_us)
+        found = self._expired(moment.at_us)
+        hours = (moment.is_open, moment.is_extended)
         for symbol, book in self._symbols.items():
             quote = self._quote_of(symbol)
             key: _Key = (
-                (is_open,)
+                hours
                 if quote is None
-                else (is_open, quote.source, quote.sequence, quote.as_of_us, quote.stale)
+                else (*hours, quote.source, quote.sequence, quote.as_of_us, quote.stale)
             )
             if key != book.seen:
                 book.seen = key
@@ -71,13 +82,14 @@ class OpenBook:
                 looked_at = book.fresh
             for order_id in list(looked_at):
                 order = book.orders[order_id]
-                if now_us < order.working.live_at_us:
+                if moment.at_us < order.working.live_at_us:
                     book.fresh.add(order_id)
                     continue
                 if order.working.time_in_force not in IMMEDIATE:
                     book.fresh.discard(order_id)
-                if wants_look(order.working, quote, is_open, now_us):
+                if wants_look(order.working, quote, moment):
                     found[order_id] = order
+        found.update((order.id, order) for order in self._spreads.candidates(moment))
         return sorted(found.values(), key=lambda one: (one.working.live_at_us, one.accepted_seq))
 
     def _expired(self, now_us: int) -> dict[str, PaperOrder]:
@@ -91,6 +103,8 @@ class OpenBook:
 
     def look_again(self, orders: Iterable[PaperOrder]) -> None:
         """Their transaction did not commit: they count as not looked at."""
+        orders = list(orders)
+        self._spreads.look_again(orders)
         for order in orders:
             book = self._symbols.get(order.working.symbol)
             if book is not None and order.id in book.orders:
@@ -103,20 +117,32 @@ class OpenBook:
     def keep(
         self, asked: Iterable[PaperOrder], now: dict[str, PaperOrder], again: Container[str] = ()
     ) -> None:
-        """Remember how the database has these orders; what is over, or not there, goes. Those named in `again`
-        count as not looked at."""
+        """Remember how the database has these orders, and all others of `now` (the rest of their groups); what is
+        over, or not there, goes. Those named in `again` count as not looked at."""
         for order in asked:
-            symbol = order.working.symbol
-            book = self._symbols.get(symbol)
-            if book is None:
+            if order.id not in now:
+                self._drop(order)
+        for current in now.values():
+            if current.is_over:
+                self._drop(current)
                 continue
-            current = now.get(order.id)
-            if current is None or current.is_over:
-                book.orders.pop(order.id, None)
-                book.fresh.discard(order.id)
-                if not book.orders:
-                    del self._symbols[symbol]
+            book = self._symbols.get(current.working.symbol)
+            if book is None or current.id not in book.orders:
+                self.add([current])
             else:
-                book.orders[order.id] = current
-                if order.id in again:
-                    self.look_again([current])
+                book.orders[current.id] = current
+            if current.id in again:
+                self.look_again([current])
+
+    def _drop(self, order: PaperOrder) -> None:
+        if order.order_class == "mleg":
+            self._spreads.forget(order)
+            return
+        symbol = order.working.symbol
+        book = self._symbols.get(symbol)
+        if book is None:
+            return
+        book.orders.pop(order.id, None)
+        book.fresh.discard(order.id)
+        if not book.orders:
+            del self._symbols[symbol]

@@ -1,11 +1,15 @@
 """One transaction of the matching engine: some orders against the quotes as they stand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paiid.brokers import BrokerExecution
 from paiid.brokers.paper.desk import Desk, QuoteOf
+from paiid.brokers.paper.group_store import legs_of, load_groups
+from paiid.brokers.paper.groups import attach_legs, follow
 from paiid.brokers.paper.records import PaperOrder, stepped
+from paiid.brokers.paper.single_store import save_trails
+from paiid.brokers.paper.spreads import fill_spread
 from paiid.brokers.paper.store import (
     Accounts,
     Change,
@@ -19,9 +23,12 @@ from paiid.core.clock import Clock, new_id
 from paiid.core.db import Tx
 from paiid.core.leases import Held, still_held
 from paiid.domain.money import ZERO
-from paiid.domain.paper import Hours, Step, Taken, after_quote, decide, take
+from paiid.domain.orders import OrderStatus
+from paiid.domain.paper import Hours, Step, Taken, after_quote, applied, decide, moment_of, take
 from paiid.domain.quotes import Quote
 
+TELL_TRAIL_EVERY_US = 5_000_000
+"""How often at most a trailing stop tells that its stop price has followed the market."""
 _SOON_US = 1_000_000
 """More than the clock of the database and what this process takes it for differ by."""
 
@@ -62,7 +69,12 @@ class FillEngine:
             tx, (order.account_number for order in candidates), self._desk.mark_of, now
         )
         orders = await load_orders(tx, [order.id for order in candidates])
-        symbols = sorted({order.working.symbol for order in candidates})
+        asked = sorted(
+            (one for one in orders.values() if one.group_role != "leg"),
+            key=lambda one: (one.working.live_at_us, one.accepted_seq),
+        )
+        orders.update(await load_groups(tx, asked))
+        symbols = sorted({order.working.symbol for order in (*candidates, *orders.values())})
         quotes = {symbol: self._quote_of(symbol) for symbol in symbols}
         taken_before = await load_taken(tx, symbols)
         taken: dict[str, Taken] = {}
@@ -71,16 +83,35 @@ class FillEngine:
                 left = after_quote(taken_before.get(symbol), quote)
                 if left is not None:
                     taken[symbol] = left
-        is_open = self._hours.is_open(now)
+        moment = moment_of(self._hours, now)
         changes: list[Change] = []
         used: dict[str, Taken] = {}
+        trails: list[PaperOrder] = []
         again: set[str] = set()
-        working = (order for order in orders.values() if not order.is_over)
-        for order in sorted(working, key=lambda one: (one.working.live_at_us, one.accepted_seq)):
+        for order in (orders[one.id] for one in asked):
+            # As it is by now: what another of its group did in this round counts.
+            if order.is_over or order.status is OrderStatus.HELD:
+                continue
             symbol = order.working.symbol
             if _early(order, now):
                 again.add(order.id)
-            step = decide(order.working, quotes[symbol], taken.get(symbol), is_open, now)
+            if order.order_class == "mleg":
+                legs = legs_of(order, orders.values())
+                book = accounts.books[order.account_number]
+                made = fill_spread(order, legs, book, quotes, taken, moment, self._clock)
+                for one in made:
+                    orders[one.after.id] = one.after
+                    if one.execution is not None:
+                        at, print_ = one.execution.symbol, one.execution
+                        taken[at] = used[at] = take(taken[at], print_.side, print_.qty)
+                changes.extend(made)
+                continue
+            terms = accounts.books[order.account_number].terms
+            step = decide(order.working, quotes[symbol], taken.get(symbol), moment, terms)
+            if _follows_quietly(order, step, now):
+                orders[order.id] = replace(order, working=applied(order.working, step, order.reserve_price))
+                trails.append(orders[order.id])
+                continue
             change = self._step(order, step, accounts, quotes[symbol], now)
             if step.qty > 0 and (change is None or (change.execution is None and not change.after.is_over)):
                 again.add(order.id)
@@ -88,14 +119,21 @@ class FillEngine:
                 continue
             changes.append(change)
             orders[order.id] = change.after
+            for other in follow(change, orders, accounts.books[order.account_number], self._hours, now):
+                changes.append(other)
+                orders[other.after.id] = other.after
             if change.execution is not None or change.after.triggered_at_us != order.triggered_at_us:
                 qty = ZERO if change.execution is None else change.execution.qty
                 taken[symbol] = used[symbol] = take(taken[symbol], order.working.side, qty)
         if changes:
             if used:
                 await save_taken(tx, used)
+            attach_legs(changes, orders)
             await save(tx, accounts, changes)
             orders.update((change.after.id, change.after) for change in changes)
+        if trails:
+            # After the changes: what another of its group did to the order must not bring back its old stop.
+            await save_trails(tx, trails)
         return Round(orders, now, len(changes), frozenset(again))
 
     def _step(
@@ -106,10 +144,10 @@ class FillEngine:
         step = book.within_means(working, step, order.reserve_price, now)
         if not step.changes:
             return None
-        after = stepped(order, step, now)
+        fee = book.settle(working, step, order.reserve_price, counts=order.counts)
+        after = stepped(order, step, now, fee)
         execution = None
         if step.qty > 0:
-            book.fill(working.symbol, working.side, step.qty, step.price, order.reserve_price)
             execution = BrokerExecution(
                 account_number=order.account_number,
                 execution_id=new_id(self._clock, "px"),
@@ -118,12 +156,16 @@ class FillEngine:
                 side=working.side,
                 qty=step.qty,
                 price=step.price,
-                fee=ZERO,
+                fee=fee,
                 executed_at_us=now,
             )
-        if after.is_over:
-            book.release(working.symbol, working.side, after.working.left, order.reserve_price)
         return Change(order, after, execution, 0 if quote is None else quote.sequence)
+
+
+def _follows_quietly(order: PaperOrder, step: Step, now_us: int) -> bool:
+    """Whether a trailing stop only follows the market, and has told where it stands not long ago."""
+    told = order.working.hwm is not None and now_us < order.updated_at_us + TELL_TRAIL_EVERY_US
+    return step.hwm is not None and told
 
 
 def _early(order: PaperOrder, now_us: int) -> bool:

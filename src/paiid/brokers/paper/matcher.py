@@ -9,12 +9,13 @@ from paiid.brokers.paper.book import OpenBook
 from paiid.brokers.paper.desk import QuoteOf
 from paiid.brokers.paper.fills import FillEngine, LeaseLost
 from paiid.brokers.paper.records import PaperOrder
-from paiid.brokers.paper.store import LostRace, load_open_book, prune_events
-from paiid.brokers.paper.stream import News
+from paiid.brokers.paper.roll import DayRoll
+from paiid.brokers.paper.store import LostRace, load_open_book
+from paiid.brokers.paper.stream import News, prune_events
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable
 from paiid.core.leases import Held, Leases
-from paiid.domain.paper import Hours
+from paiid.domain.paper import Hours, moment_of
 
 LEASE = "paper-matching"
 LEASE_TTL_S = 2.0
@@ -42,6 +43,7 @@ class Matcher:
         leases: Leases,
         engine: FillEngine,
         news: News,
+        roll: DayRoll,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -50,6 +52,7 @@ class Matcher:
         self._leases = leases
         self._engine = engine
         self._news = news
+        self._roll = roll
         self._wake = asyncio.Event()
         self._offered: list[PaperOrder] = []
         self._held: Held | None = None
@@ -118,7 +121,13 @@ class Matcher:
         if now_s >= self._prune_at_s:
             self._prune_at_s = now_s + _PRUNE_EVERY_S
             await self._prune()
-        return await self._match(self._held)
+        if await self._match(self._held):
+            return True
+        # Behind the matching, so that what ends with the day has ended before its contracts expire.
+        now_us = self._venue_now_us()
+        if self._roll.is_due(now_us) and await self._roll.run(self._held, now_us):
+            self._news.set()
+        return False
 
     async def _renew(self, now_s: float) -> None:
         held = await self._leases.take(LEASE, LEASE_TTL_S)
@@ -135,6 +144,7 @@ class Matcher:
         self._drop_book()
 
     def _drop_book(self) -> None:
+        self._roll.begin_again()
         self._book = OpenBook(self._quote_of)
         self._seq = 0
         self._poll_at_s = 0.0
@@ -157,7 +167,7 @@ class Matcher:
 
     async def _match(self, held: Held) -> bool:
         now = self._venue_now_us()
-        found = self._book.candidates(self._hours.is_open(now), now)
+        found = self._book.candidates(moment_of(self._hours, now))
         while found:
             batch, found = found[:MAX_ROUND], found[MAX_ROUND:]
             try:

@@ -1,19 +1,22 @@
 """The SQL of the paper venue: a fixed small number of statements for a group of any size."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from paiid.brokers import BrokerAccount, BrokerExecution, BrokerPosition, BrokerUpdate
+from paiid.brokers import BrokerActivity, BrokerExecution, BrokerPosition, BrokerUpdate
+from paiid.brokers.paper.accounts import row_of_terms, terms_from_row
+from paiid.brokers.paper.group_store import load_combos
 from paiid.brokers.paper.records import (
     PaperOrder,
     changes_of_order,
     client_key,
     execution_from_row,
     order_from_row,
+    row_of_activity,
+    row_of_activity_event,
     row_of_event,
     row_of_execution,
     row_of_order,
@@ -22,6 +25,7 @@ from paiid.brokers.paper.records import (
 from paiid.core.db import Row, Tx, any_of, statement
 from paiid.core.tables import (
     paper_accounts,
+    paper_activities,
     paper_events,
     paper_executions,
     paper_liquidity,
@@ -29,9 +33,11 @@ from paiid.core.tables import (
     paper_positions,
     paper_sequence,
 )
+from paiid.domain.instruments import multiplier_of
 from paiid.domain.money import money_from_int, money_to_int, qty_from_int, qty_to_int
-from paiid.domain.paper import STARTING_CASH, Taken
-from paiid.domain.paper_account import Holding, PaperAccount
+from paiid.domain.paper import Taken
+from paiid.domain.paper_account import Holding, MarkOf, PaperAccount
+from paiid.domain.terms import DEFAULT_TERMS, AccountTerms
 
 _LOCK_ACCOUNTS = statement(
     select(paper_accounts)
@@ -43,7 +49,12 @@ _OPEN_ACCOUNT = statement(insert(paper_accounts).on_conflict_do_nothing())
 _SAVE_ACCOUNT = statement(
     update(paper_accounts)
     .where(paper_accounts.c.number == bindparam("b_number"))
-    .values(cash=bindparam("b_cash"), open_orders=bindparam("b_open"), version=paper_accounts.c.version + 1)
+    .values(
+        cash=bindparam("b_cash"),
+        open_orders=bindparam("b_open"),
+        open_combos=bindparam("b_combos"),
+        version=paper_accounts.c.version + 1,
+    )
 )
 _KNOWN_KEYS = statement(select(paper_orders.c.client_key).where(any_of(paper_orders.c.client_key, "b_keys")))
 _HOLDINGS = statement(select(paper_positions).where(any_of(paper_positions.c.account_number, "b_numbers")))
@@ -71,6 +82,15 @@ _CHANGE_ORDER = statement(
         paper_orders.c.id == bindparam("b_id"), paper_orders.c.version == bindparam("b_version")
     ),
     columns=[
+        "qty",
+        "stop_price",
+        "hwm",
+        "reserve_price",
+        "live_at",
+        "expires_at",
+        "parent_id",
+        "replaced_by",
+        "fees",
         "triggered_at",
         "filled_qty",
         "filled_value",
@@ -88,6 +108,7 @@ _CHANGED = statement(
     .where(any_of(paper_orders.c.id, "b_ids"), paper_orders.c.event_seq > bindparam("b_seq"))
 )
 _INSERT_EXECUTION = statement(insert(paper_executions))
+_INSERT_ACTIVITY = statement(insert(paper_activities))
 _INSERT_EVENT = statement(insert(paper_events))
 _LIQUIDITY = statement(select(paper_liquidity).where(any_of(paper_liquidity.c.symbol, "b_symbols")))
 _liquidity = insert(paper_liquidity)
@@ -143,17 +164,6 @@ _POSITIONS = statement(
     .where(paper_positions.c.account_number == bindparam("b_number"), paper_positions.c.qty != 0)
     .order_by(paper_positions.c.symbol)
 )
-_ACCOUNT = statement(select(paper_accounts).where(paper_accounts.c.number == bindparam("b_number")))
-_PRUNE = statement(
-    delete(paper_events).where(
-        paper_events.c.seq.in_(
-            select(paper_events.c.seq)
-            .where(paper_events.c.seq <= bindparam("b_seq"), paper_events.c.at < bindparam("b_at"))
-            .order_by(paper_events.c.seq)
-            .limit(bindparam("b_limit"))
-        )
-    )
-)
 
 
 class LostRace(Exception):
@@ -162,12 +172,14 @@ class LostRace(Exception):
 
 @dataclass(slots=True)
 class Change:
-    """One order before and after; `execution` where it filled, with the quote's number."""
+    """One order before and after; `execution` where it filled, with the quote's number; `legs` are the orders that
+    hang on it as they are when the transaction ends. One order may change several times in one transaction."""
 
     before: PaperOrder | None
     after: PaperOrder
     execution: BrokerExecution | None = None
     quote_sequence: int = 0
+    legs: tuple[PaperOrder, ...] = ()
 
 
 @dataclass(slots=True)
@@ -192,33 +204,32 @@ class Accounts:
 
 
 async def lock_accounts(
-    tx: Tx, numbers: Iterable[str], mark_of: Callable[[str], Decimal | None], now_us: int
+    tx: Tx,
+    numbers: Iterable[str],
+    mark_of: MarkOf,
+    now_us: int,
+    terms: AccountTerms = DEFAULT_TERMS,
 ) -> Accounts:
-    """Lock these accounts, in order, and load their books; one that is not there yet is opened."""
+    """Lock these accounts, in order, and load their books; one that is not there yet is opened on these terms."""
     wanted = sorted(set(numbers))
     rows = await tx.fetch(_LOCK_ACCOUNTS, {"b_numbers": wanted})
     if len(rows) < len(wanted):
         there = {row["number"] for row in rows}
         await tx.execute_many(
             _OPEN_ACCOUNT,
-            [
-                {
-                    "number": number,
-                    "cash": money_to_int(STARTING_CASH),
-                    "status": "active",
-                    "open_orders": 0,
-                    "version": 1,
-                    "created_at": now_us,
-                }
-                for number in wanted
-                if number not in there
-            ],
+            [row_of_terms(number, terms, now_us) for number in wanted if number not in there],
         )
         rows = await tx.fetch(_LOCK_ACCOUNTS, {"b_numbers": wanted})
     books = {
-        row["number"]: PaperAccount(money_from_int(row["cash"]), {}, mark_of, row["open_orders"])
+        row["number"]: PaperAccount(
+            money_from_int(row["cash"]), {}, mark_of, row["open_orders"], terms_from_row(row)
+        )
         for row in rows
     }
+    with_spreads = [row["number"] for row in rows if row["open_combos"]]
+    if with_spreads:
+        for number, combos in (await load_combos(tx, with_spreads)).items():
+            books[number].combos = combos
     for row in await tx.fetch(_HOLDINGS, {"b_numbers": wanted}):
         books[row["account_number"]].holdings[row["symbol"]] = holding_from_row(row)
     return Accounts(books, frozenset(row["number"] for row in rows if row["status"] != "active"))
@@ -282,7 +293,7 @@ async def _next_numbers(tx: Tx, count: int) -> int:
     """Take `count` event numbers; the one before the first. Holds the row until the commit."""
     row = await tx.fetch_one(_NUMBER, {"b_count": count})
     if row is None:
-        await tx.execute(_FIRST_NUMBER, {"id": 1, "seq": 0, "read_seq": 0})
+        await tx.execute(_FIRST_NUMBER, {"id": 1, "seq": 0, "read_seq": 0, "rolled_at": 0})
         row = await tx.fetch_one(_NUMBER, {"b_count": count})
     if row is None:
         raise LostRace("the event counter vanished")
@@ -290,12 +301,16 @@ async def _next_numbers(tx: Tx, count: int) -> int:
     return last - count
 
 
-async def save(tx: Tx, accounts: Accounts, changes: Sequence[Change]) -> None:
-    """Write all changes of a transaction: accounts, holdings, orders, executions, events.
+async def save(
+    tx: Tx, accounts: Accounts, changes: Sequence[Change], activities: Sequence[BrokerActivity] = ()
+) -> None:
+    """Write all changes of a transaction: accounts, holdings, orders, executions, activities, events.
 
     Gives each order its event number. Raises LostRace when an order moved meanwhile.
     """
-    touched = sorted({change.after.account_number for change in changes})
+    touched = sorted(
+        {change.after.account_number for change in changes} | {one.account_number for one in activities}
+    )
     await tx.execute_many(
         _SAVE_ACCOUNT,
         [
@@ -303,6 +318,7 @@ async def save(tx: Tx, accounts: Accounts, changes: Sequence[Change]) -> None:
                 "b_number": number,
                 "b_cash": money_to_int(accounts.books[number].cash),
                 "b_open": accounts.books[number].open_orders,
+                "b_combos": len(accounts.books[number].combos),
             }
             for number in touched
         ],
@@ -323,17 +339,29 @@ async def save(tx: Tx, accounts: Accounts, changes: Sequence[Change]) -> None:
             for number, symbol, holding in accounts.changed_holdings(touched)
         ],
     )
-    base = await _next_numbers(tx, len(changes))
+    base = await _next_numbers(tx, len(changes) + len(activities))
+    born: dict[str, int] = {}
     for seq, change in enumerate(changes, base + 1):
-        accepted = seq if change.before is None else change.after.accepted_seq
+        if change.before is None:
+            born[change.after.id] = seq
+        accepted = born.get(change.after.id, change.after.accepted_seq)
         change.after = replace(change.after, event_seq=seq, accepted_seq=accepted)
-    await _save_orders(tx, changes, base)
+    if changes:
+        await _save_orders(tx, changes, base)
     executions = [
         row_of_execution(change.execution, change.quote_sequence) for change in changes if change.execution
     ]
     if executions:
         await tx.execute_many(_INSERT_EXECUTION, executions)
-    await tx.execute_many(_INSERT_EVENT, [row_of_event(change.after, change.execution) for change in changes])
+    await tx.execute_many(
+        _INSERT_EVENT,
+        [
+            *(row_of_event(change.after, change.execution, change.legs) for change in changes),
+            *(row_of_activity_event(seq, one) for seq, one in enumerate(activities, base + len(changes) + 1)),
+        ],
+    )
+    if activities:
+        await tx.execute_many(_INSERT_ACTIVITY, [row_of_activity(one) for one in activities])
 
 
 async def _save_orders(tx: Tx, changes: Sequence[Change], base: int) -> None:
@@ -350,7 +378,7 @@ async def _save_orders(tx: Tx, changes: Sequence[Change], base: int) -> None:
         # Only this transaction has numbers above `base`: an order that is not up there was not at the version
         # that was read, and a fill must not be booked beside it.
         row = await tx.fetch_one(_CHANGED, {"b_ids": [one["b_id"] for one in moved], "b_seq": base})
-        if row is None or row["n"] != len(moved):
+        if row is None or row["n"] != len({one["b_id"] for one in moved}):
             raise LostRace("an order changed between reading and writing it")
 
 
@@ -369,14 +397,6 @@ async def load_open_book(tx: Tx, after_seq: int) -> tuple[list[PaperOrder], list
         except ValueError:
             unreadable.append(one["id"])
     return orders, unreadable, upto
-
-
-async def prune_events(tx: Tx, before_us: int, limit: int) -> int:
-    """Delete up to `limit` of the oldest events that a reader is past and that are older than `before_us`."""
-    row = await tx.fetch_one(_SEQUENCE)
-    if row is None:
-        return 0
-    return await tx.execute(_PRUNE, {"b_seq": row["read_seq"], "b_at": before_us, "b_limit": limit})
 
 
 async def load_events(tx: Tx, after_seq: int, limit: int) -> list[BrokerUpdate]:
@@ -410,15 +430,7 @@ async def load_executions(tx: Tx, account_number: str, since_us: int) -> list[Br
 async def load_positions(tx: Tx, account_number: str) -> list[BrokerPosition]:
     """Holdings of an account other than zero, by symbol."""
     return [
-        BrokerPosition(row["symbol"], holding.qty, abs(holding.avg_entry_price))
+        BrokerPosition(row["symbol"], holding.qty, abs(holding.avg_entry_price(multiplier_of(row["symbol"]))))
         for row in await tx.fetch(_POSITIONS, {"b_number": account_number})
         for holding in (holding_from_row(row),)
     ]
-
-
-async def load_account(tx: Tx, account_number: str) -> BrokerAccount:
-    """Cash and status; an account that nothing was ever ordered in has its starting cash."""
-    row = await tx.fetch_one(_ACCOUNT, {"b_number": account_number})
-    if row is None:
-        return BrokerAccount(account_number, STARTING_CASH, "active")
-    return BrokerAccount(account_number, money_from_int(row["cash"]), row["status"])

@@ -3,14 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from sqlalchemy import bindparam, delete, select
+
 from paiid.brokers import BrokerUpdate
 from paiid.brokers.paper.store import load_events, mark_read
 from paiid.core.clock import Clock
-from paiid.core.db import Database, DatabaseUnavailable
+from paiid.core.db import Database, DatabaseUnavailable, Tx, statement
+from paiid.core.tables import paper_events, paper_sequence
 
 POLL_S = 0.15
 PAGE = 500
 _MARK_EVERY_S = 30.0
+_READ_SEQ = statement(select(paper_sequence.c.read_seq))
+_PRUNE = statement(
+    delete(paper_events).where(
+        paper_events.c.seq.in_(
+            select(paper_events.c.seq)
+            .where(paper_events.c.seq <= bindparam("b_seq"), paper_events.c.at < bindparam("b_at"))
+            .order_by(paper_events.c.seq)
+            .limit(bindparam("b_limit"))
+        )
+    )
+)
 
 
 class News:
@@ -70,3 +84,11 @@ async def read_updates(db: Database, clock: Clock, news: News, after: int) -> As
                 await news.wait(bell, POLL_S)
     finally:
         news.leave(bell)
+
+
+async def prune_events(tx: Tx, before_us: int, limit: int) -> int:
+    """Delete up to `limit` of the oldest events that a reader is past and that are older than `before_us`."""
+    row = await tx.fetch_one(_READ_SEQ)
+    if row is None:
+        return 0
+    return await tx.execute(_PRUNE, {"b_seq": row["read_seq"], "b_at": before_us, "b_limit": limit})

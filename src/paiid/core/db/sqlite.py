@@ -7,6 +7,7 @@ stop the loop; it asks again until its budget is used up.
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -305,8 +306,18 @@ class SqliteDatabase:
             self._free_readers.put_nowait(connection)
 
     async def in_reader(self, fn: Any, *args: Any) -> Any:
-        """Run a blocking read in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._read_threads, fn, *args)
+        """Run a blocking read in a thread. A caller who is cancelled leaves only once the thread is done: until then the
+        connection is in its hands, and nobody else may have it."""
+        work = asyncio.get_running_loop().run_in_executor(self._read_threads, fn, *args)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            while not work.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()
+            raise
 
     async def _borrow(self, free: "asyncio.LifoQueue[sqlite3.Connection]") -> sqlite3.Connection:
         if self._connection is None:
@@ -328,12 +339,15 @@ class SqliteDatabase:
         try:
             yield tx
         finally:
-            if tx.is_open:
-                if brief:
-                    tx.close()
-                else:
-                    await asyncio.shield(self.in_reader(tx.close))
-            free.put_nowait(connection)
+            try:
+                if tx.is_open:
+                    if brief:
+                        tx.close()
+                    else:
+                        await self.in_reader(tx.close)
+            finally:
+                # Also of a caller who is cancelled while his transaction ends: there are only a few.
+                free.put_nowait(connection)
 
     @asynccontextmanager
     async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:

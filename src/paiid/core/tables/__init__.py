@@ -17,6 +17,7 @@ from paiid.core.tables.identity import (
 from paiid.core.tables.ledger import (
     account_days,
     accounts,
+    activities,
     audit,
     broker_cursors,
     events,
@@ -26,11 +27,13 @@ from paiid.core.tables.ledger import (
     halts,
     intents,
     leases,
+    order_templates,
     orders,
     positions,
 )
 from paiid.core.tables.paper import (
     paper_accounts,
+    paper_activities,
     paper_events,
     paper_executions,
     paper_liquidity,
@@ -38,10 +41,12 @@ from paiid.core.tables.paper import (
     paper_positions,
     paper_sequence,
 )
+from paiid.core.tables.streams import stream_tickets
 
 __all__ = [
     "account_days",
     "accounts",
+    "activities",
     "api_tokens",
     "audit",
     "broker_cursors",
@@ -55,8 +60,10 @@ __all__ = [
     "intents",
     "leases",
     "metadata",
+    "order_templates",
     "orders",
     "paper_accounts",
+    "paper_activities",
     "paper_events",
     "paper_executions",
     "paper_liquidity",
@@ -65,6 +72,7 @@ __all__ = [
     "paper_sequence",
     "positions",
     "sessions",
+    "stream_tickets",
     "user_settings",
     "users",
 ]

@@ -25,6 +25,11 @@ accounts = Table(
     integer("reconciled_at", null=True),
     text("reconcile_problem", null=True),
     integer("created_at"),
+    # Its terms as its broker has them (`domain/terms.py`); open spreads; since when its books count, after a reset.
+    integer("margin", default=0),
+    integer("options_level", default=3),
+    integer("open_combos", default=0),
+    integer("reset_at", default=0),
     UniqueConstraint("broker", "mode", "number"),
     Index(None, "owner_user_id"),
 )
@@ -98,7 +103,23 @@ orders = Table(
     integer("created_at"),
     integer("updated_at"),
     integer("submitted_at", null=True),
+    # Exits and legs are rows of their own that hang on their parent: only the parent is sent.
+    text("parent_id", null=True),
+    text("order_class", default="simple"),
+    text("group_role", null=True),
+    text("position_intent", null=True),
+    integer("notional", null=True),
+    integer("trail_price", null=True),
+    integer("trail_percent", null=True),
+    integer("hwm", null=True),
+    integer("extended_hours", default=0),
+    integer("ratio_qty", null=True),
+    # Ledger ids. `replace_state` is of the wish to replace this order, on the order that was to go.
+    text("replaces", null=True),
+    text("replaced_by", null=True),
+    text("replace_state", null=True),
     UniqueConstraint("account_id", "client_order_id"),
+    Index(None, "parent_id"),
     UniqueConstraint("account_id", "broker_order_id"),
     Index(None, "intent_id"),
     Index(None, "account_id", "id"),
@@ -145,6 +166,46 @@ positions = Table(
     integer("open_sell_value", default=0),
     integer("version", default=1),
     integer("updated_at"),
+)
+
+# What changed an account and was no order (`BrokerActivity`): `qty` signed at `price`, `cash` what the account got.
+activities = Table(
+    "activities",
+    metadata,
+    text("id", key=True),
+    text("account_id"),
+    text("activity_id"),
+    text("kind"),
+    text("symbol"),
+    integer("qty"),
+    integer("price"),
+    integer("cash"),
+    text("description"),
+    integer("executed_at"),
+    integer("booked_at"),
+    UniqueConstraint("account_id", "activity_id"),
+    Index(None, "account_id", "id"),
+    Index(None, "account_id", "symbol", "executed_at"),
+)
+
+# Orders a user keeps for later; `name` is his own and stands once.
+order_templates = Table(
+    "order_templates",
+    metadata,
+    text("id", key=True),
+    text("user_id"),
+    text("name"),
+    text("description", null=True),
+    text("symbol"),
+    text("side"),
+    integer("qty", null=True),
+    text("order_type"),
+    integer("limit_price", null=True),
+    integer("version", default=1),
+    integer("created_at"),
+    integer("updated_at"),
+    UniqueConstraint("user_id", "name"),
+    Index(None, "user_id", "id"),
 )
 
 account_days = Table(

@@ -14,10 +14,19 @@ paper_accounts = Table(
     integer("open_orders", default=0),
     integer("version", default=1),
     integer("created_at"),
+    # Open spreads: 0 spares a question about them.
+    integer("open_combos", default=0),
+    # The terms (`domain/terms.py`); `price_improvement` in millionths of a percent.
+    integer("margin", default=0),
+    integer("options_level", default=3),
+    integer("fees", default=1),
+    integer("impact", default=1),
+    integer("price_improvement", default=0),
 )
 
 # `client_key` is account number + ':' + client order id, so that one column refuses duplicates. `accepted_seq`
-# and `event_seq` are the numbers of the order's first and latest row in `paper_events`.
+# and `event_seq` are the numbers of the order's first and latest row in `paper_events`. `parent_id` is the order that
+# an exit or a leg hangs on; the entry of a bracket, and a spread as a whole, are parents. `fees` are all so far.
 paper_orders = Table(
     "paper_orders",
     metadata,
@@ -46,7 +55,21 @@ paper_orders = Table(
     integer("event_seq"),
     integer("submitted_at"),
     integer("updated_at"),
+    integer("notional", null=True),
+    integer("trail_price", null=True),
+    integer("trail_percent", null=True),
+    integer("hwm", null=True),
+    integer("extended_hours", default=0),
+    text("order_class", default="simple"),
+    text("group_role", null=True),
+    text("parent_id", null=True),
+    text("position_intent", null=True),
+    integer("ratio_qty", null=True),
+    text("replaces", null=True),
+    text("replaced_by", null=True),
+    integer("fees", default=0),
     UniqueConstraint("client_key"),
+    Index(None, "parent_id"),
     Index(None, "working", "accepted_seq"),
     Index(None, "account_number", "working"),
 )
@@ -106,11 +129,30 @@ paper_events = Table(
 )
 
 # One row. `seq` numbers the events; every writing transaction holds its lock to the end, so that numbers become
-# visible in order and a reader never passes one by. `read_seq` is how far a reader has come.
+# visible in order and a reader never passes one by. `read_seq` is how far a reader has come, `rolled_at` the last end
+# of a trading day whose expirations and corporate actions are booked.
 paper_sequence = Table(
     "paper_sequence",
     metadata,
     integer("id", key=True),
     integer("seq"),
     integer("read_seq", default=0),
+    integer("rolled_at", default=0),
+)
+
+# What changed an account and was no order: expirations, exercises, assignments, dividends, splits. The id is made of
+# what it is about, so that nothing happens twice.
+paper_activities = Table(
+    "paper_activities",
+    metadata,
+    text("id", key=True),
+    text("account_number"),
+    text("kind"),
+    text("symbol"),
+    integer("qty"),
+    integer("price"),
+    integer("cash"),
+    text("description"),
+    integer("at"),
+    Index(None, "account_number", "at"),
 )

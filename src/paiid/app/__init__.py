@@ -1,0 +1,112 @@
+"""The composition root: the application with its routes and layers; `parts` makes and starts what is behind them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+
+from paiid import __version__
+from paiid.accounts.routes import router as accounts_router
+from paiid.app.parts import Parts
+from paiid.auth.routes import routers as auth_routers
+from paiid.brokers import Broker
+from paiid.core.accounting import Accounting
+from paiid.core.application import Application
+from paiid.core.clock import Clock, SystemClock
+from paiid.core.direct import Direct, direct_routes
+from paiid.core.docs import install as install_docs
+from paiid.core.failpoints import Probe, no_probe
+from paiid.core.middleware import Edge
+from paiid.core.problems import install as install_problems
+from paiid.core.settings import Settings
+from paiid.domain.terms import DEFAULT_TERMS, AccountTerms
+from paiid.feeds import Feed
+from paiid.market.routes import router as market_router
+from paiid.options.routes import router as options_router
+from paiid.portfolio.routes import router as portfolio_router
+from paiid.stream.routes import router as stream_router
+from paiid.system.routes import router as health_router
+from paiid.trading.halt_routes import router as halt_router
+from paiid.trading.reset_routes import router as reset_router
+from paiid.trading.routes import close_router
+from paiid.trading.routes import router as trading_router
+from paiid.trading.template_routes import router as template_router
+from paiid.trading.timings import Timings
+
+_log = structlog.get_logger("paiid.app")
+_HOT = (("POST", "/api/trading/execute"), ("GET", "/api/market/quotes"))
+"""Routes that are asked all the time (docs/performance.md)."""
+
+
+def create_app(
+    settings: Settings,
+    *,
+    broker: Broker | None = None,
+    feed: Feed | None = None,
+    clock: Clock | None = None,
+    probe: Probe = no_probe,
+    timings: Timings | None = None,
+    wrap_broker: Callable[[Broker], Broker] | None = None,
+    paper_terms: AccountTerms = DEFAULT_TERMS,
+) -> FastAPI:
+    """The whole service. All but `settings` are for tests, which thereby need no patching; left out they are
+    what the settings say. `wrap_broker` puts something between us and the broker the settings name; `paper_terms` are
+    those of paper accounts that are opened from now on."""
+    the_clock = clock or SystemClock()
+    accounting = Accounting(the_clock)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts = Parts(
+            settings,
+            the_clock,
+            accounting,
+            broker,
+            feed,
+            probe,
+            timings or Timings(),
+            wrap_broker,
+            paper_terms,
+        )
+        try:
+            # A start that fails half-way still ends what it has begun.
+            await parts.start(app)
+            yield
+        finally:
+            await parts.stop()
+
+    app = Application(
+        title="PaiiD",
+        version=__version__,
+        description="Trading backend: orders that a retry can never double, a halt that holds.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    app.state.clock = the_clock
+    app.state.accounting = accounting
+    hot = direct_routes((trading_router, market_router), _HOT)
+    app.wrap(lambda inner: Direct(inner, routes=hot))
+    app.wrap(lambda inner: Edge(inner, clock=the_clock, accounting=accounting, settings=settings))
+    install_problems(app)
+    install_docs(app)
+    for router in (
+        health_router,
+        *auth_routers,
+        accounts_router,
+        market_router,
+        options_router,
+        trading_router,
+        close_router,
+        template_router,
+        reset_router,
+        halt_router,
+        portfolio_router,
+        stream_router,
+    ):
+        app.include_router(router)
+    return app

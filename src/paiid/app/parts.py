@@ -1,0 +1,206 @@
+"""What one process is made of: every part by a plain constructor call, started and ended in order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+
+from paiid.accounts.service import AccountService
+from paiid.app.streams import Streams
+from paiid.auth.service import AuthService
+from paiid.brokers import Broker
+from paiid.brokers.configured import alpaca_broker
+from paiid.brokers.paper import PaperBroker
+from paiid.core.accounting import Accounting
+from paiid.core.bus import Bus
+from paiid.core.clock import Clock, new_id
+from paiid.core.configured import configured_bus
+from paiid.core.db import Database, make_database
+from paiid.core.failpoints import Probe
+from paiid.core.leases import Leases
+from paiid.core.limits import RateLimiter
+from paiid.core.settings import Settings
+from paiid.core.tasks import Background
+from paiid.domain.terms import AccountTerms
+from paiid.feeds import Feed
+from paiid.feeds.configured import configured_feed, hours_beside
+from paiid.market.board import Board
+from paiid.market.demand import Demand
+from paiid.market.service import MarketService
+from paiid.market.upstream import Upstream
+from paiid.options.service import OptionsService
+from paiid.portfolio.dayroll import DayRoll
+from paiid.portfolio.service import PortfolioService
+from paiid.system.health import Health
+from paiid.system.probes import broker_probe, bus_probe, operator_details, streaming_probe
+from paiid.trading.desk import Desk, load_secret
+from paiid.trading.environment import EnvironmentAccounts
+from paiid.trading.halt import HaltService
+from paiid.trading.halt_sweep import Sweeper
+from paiid.trading.latch import Latch
+from paiid.trading.ledger import LedgerService
+from paiid.trading.reset import ResetService
+from paiid.trading.templates import TemplateService
+from paiid.trading.timings import Timings
+
+_log = structlog.get_logger("paiid.app")
+
+
+class Parts:
+    """The services of one process, and the order in which they live and die."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        accounting: Accounting,
+        broker: Broker | None,
+        feed: Feed | None,
+        probe: Probe,
+        timings: Timings,
+        wrap_broker: Callable[[Broker], Broker] | None,
+        paper_terms: AccountTerms,
+    ) -> None:
+        self._paper_terms = paper_terms
+        self._wrap_broker = wrap_broker
+        self._settings = settings
+        self._clock = clock
+        self._accounting = accounting
+        self._broker = broker
+        self._feed = feed
+        self._probe = probe
+        self._timings = timings
+        self._stops: list[Callable[[], Awaitable[Any]]] = []
+
+    async def start(self, app: FastAPI) -> None:
+        """Open the database, wire the services, begin the background work. Raises DatabaseUnavailable."""
+        settings, clock = self._settings, self._clock
+        db: Database = make_database(settings.database, clock)
+        await db.start()
+        self._stops.append(db.stop)
+        leases = Leases(db, new_id(clock, "rep"))
+        secret = await load_secret(db, clock)
+        bus = configured_bus(settings, clock, secret)
+        await self._run(bus)
+        if self._feed is None:
+            feed, hours = configured_feed(settings, clock)
+        else:
+            feed, hours = self._feed, hours_beside(self._feed, settings)
+        board, demand = Board(), Demand(clock)
+        streams = Streams(db, clock, bus)
+        upstream = Upstream(
+            # One process has nobody to share the market with.
+            leases if settings.on_postgres or bus.shared else None,
+            clock,
+            bus,
+            feed,
+            hours,
+            board,
+            demand,
+            sockets=streams.sockets_by_user,
+        )
+        market = MarketService(feed, clock, hours, board, demand, lambda: upstream.state)
+        await self._run(market)
+        accounts = AccountService(db, clock, settings, self._paper_terms)
+        auth = AuthService(db, clock, settings, RateLimiter(clock), accounts.open_paper_account)
+        await auth.start()
+        self._stops.append(auth.stop)
+        venue: Broker = self._broker or PaperBroker(
+            db, clock, market.newest, hours, leases, terms=self._paper_terms,
+            close_of=market.closing_price, actions_of=market.corporate_actions,
+        )  # fmt: skip
+        if self._wrap_broker is not None:
+            venue = self._wrap_broker(venue)
+        brokers: dict[str, Broker] = {venue.name: venue}
+        alpaca = alpaca_broker(settings, clock)
+        if alpaca is not None:
+            brokers[alpaca.name] = alpaca if self._wrap_broker is None else self._wrap_broker(alpaca)
+        for one in brokers.values():
+            await self._run(one)
+        latch = Latch(settings.data_dir)
+        templates = TemplateService(db, clock)
+        desk = Desk(
+            db, clock, brokers, market, accounts, latch, leases, secret,
+            settings.idmp_ttl_seconds, self._timings, self._probe, templates.orders_of,
+            told=streams.told, halts_changed=streams.halts.nudge,
+        )  # fmt: skip
+        desk.start()
+        self._stops.append(desk.stop)
+        environment = EnvironmentAccounts(
+            db, clock, brokers, accounts, self._timings.broker_deadline_s, desk.compare_soon, streams.told
+        )
+        await self._run_in_background("environment", environment.run)
+        sweeper = Sweeper(db, clock, brokers, desk.cancels, desk.service, self._timings.broker_deadline_s)
+        halts = HaltService(db, clock, latch, sweeper, told=streams.told, changed=streams.halts.nudge)
+        await self._run(halts)
+        dayroll = DayRoll(db, clock, market, leases, brokers)
+        dayroll.start()
+        self._stops.append(dayroll.stop)
+        state = app.state
+        state.db, state.auth, state.accounts, state.market = db, auth, accounts, market
+        state.trading, state.halts, state.desk = desk.service, halts, desk
+        state.ledger = LedgerService(db, accounts, desk.cancels)
+        state.templates = templates
+        state.resets = ResetService(
+            db, clock, accounts, brokers, self._timings.broker_deadline_s, streams.told
+        )
+        state.portfolio = PortfolioService(db, accounts, market, brokers)
+        state.options = OptionsService(market, clock)
+        state.streams = await streams.start(
+            self._run, settings, feed, board, demand, upstream, market, auth, accounts, state.portfolio
+        )
+        await self._run(upstream)
+        state.upstream, state.bus, state.hub = upstream, bus, streams.hub
+        state.health = await self._health(db, desk, brokers, market, upstream, bus)
+
+    async def _run(self, part: Any) -> None:
+        await part.start()
+        self._stops.append(part.stop)
+
+    async def _run_in_background(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        background = Background(self._clock)
+        background.begin(name, work)
+        self._stops.append(background.stop)
+
+    async def _health(
+        self,
+        db: Database,
+        desk: Desk,
+        brokers: Mapping[str, Broker],
+        market: MarketService,
+        upstream: Upstream,
+        bus: Bus,
+    ) -> Health:
+        """The broker that counts is the one where orders go by default."""
+        main = brokers.get(self._settings.broker) or next(iter(brokers.values()))
+        health = Health(
+            db,
+            self._clock,
+            self._accounting,
+            probes={
+                "broker": broker_probe(db, main),
+                "streaming": streaming_probe(upstream),
+                **({"redis": bus_probe(bus)} if bus.shared else {}),
+            },
+            gates={"trading": desk.not_ready},
+            details=operator_details(db, main, market, upstream),
+        )
+        await health.probe()
+        task = asyncio.create_task(health.run(), name="paiid-health")
+
+        async def stop() -> None:
+            task.cancel()
+            await asyncio.wait([task])
+
+        self._stops.append(stop)
+        return health
+
+    async def stop(self) -> None:
+        """End everything in the reverse order; one part that fails does not keep the others up."""
+        for stop in reversed(self._stops):
+            try:
+                await stop()
+            except Exception as error:  # noqa: BLE001 - every part must be given its chance to end
+                _log.error("stop_failed", error=type(error).__name__)

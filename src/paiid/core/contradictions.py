@@ -1,0 +1,99 @@
+"""What is wrong only when variables are seen together: one line each, with how to mend it."""
+
+from typing import TYPE_CHECKING
+
+from paiid.core import variables as var
+
+if TYPE_CHECKING:
+    from paiid.core.settings import Settings
+
+KEY_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
+"""Bytes that each algorithm's key needs at least."""
+_LIVE_TOKEN = 32
+_PASSWORD = (8, 128)
+
+
+def contradictions(s: "Settings") -> list[tuple[str, str, str]]:
+    """(variable, what is wrong, how to mend it) of what only shows when variables are seen together."""
+    found = [*_about_keys(s), *_about_alpaca(s), *_about_market_data(s)]
+    if s.live_trading and s.testing:
+        found.append(("TESTING", "is true together with LIVE_TRADING", "set one of them to false"))
+    if s.live_trading and "*" in s.allow_origin:
+        found.append(("ALLOW_ORIGIN", "is * together with LIVE_TRADING", "list the exact origins"))
+    if s.live_trading and s.api_token is not None and len(s.api_token) < _LIVE_TOKEN:
+        what = f"is shorter than {_LIVE_TOKEN} characters with LIVE_TRADING"
+        found.append(("API_TOKEN", what, "use a longer random text"))
+    if s.owner_password is not None and not _PASSWORD[0] <= len(s.owner_password) <= _PASSWORD[1]:
+        found.append(("OWNER_PASSWORD", "is not 8 to 128 characters long", "choose another"))
+    return found
+
+
+def _about_keys(s: "Settings") -> list[tuple[str, str, str]]:
+    found = []
+    least = KEY_BYTES[s.jwt_algorithm]
+    for name, key in (
+        ("JWT_SECRET_KEY", s.jwt_secret_key),
+        ("JWT_SECRET_KEY_PREVIOUS", s.jwt_secret_key_previous),
+    ):
+        if key is not None and len(key.encode()) < least:
+            what = f"is shorter than the {least} bytes that {s.jwt_algorithm} needs"
+            found.append((name, what, "use a longer random text"))
+    if s.jwt_secret_key is None and s.on_postgres:
+        what = "is not set, but DATABASE_URL is PostgreSQL"
+        found.append(("JWT_SECRET_KEY", what, "set the same random text on every replica"))
+    elif s.jwt_secret_key is None and s.live_trading:
+        what = "is not set, but LIVE_TRADING is true"
+        found.append(("JWT_SECRET_KEY", what, f"set a random text of {least} bytes or more"))
+    if s.jwt_secret_key is not None and s.jwt_secret_key == s.jwt_secret_key_previous:
+        what = "is the same as JWT_SECRET_KEY"
+        found.append(("JWT_SECRET_KEY_PREVIOUS", what, "leave it out until the key changes"))
+    return found
+
+
+def _about_alpaca(s: "Settings") -> list[tuple[str, str, str]]:
+    found = []
+    for kind, key, secret in (
+        ("PAPER", s.alpaca_paper_api_key, s.alpaca_paper_secret_key),
+        ("LIVE", s.alpaca_live_api_key, s.alpaca_live_secret_key),
+    ):
+        if (key is None) != (secret is None):
+            missing, there = ("API_KEY", "SECRET_KEY") if key is None else ("SECRET_KEY", "API_KEY")
+            found.append(
+                (f"ALPACA_{kind}_{missing}", f"is not set, but ALPACA_{kind}_{there} is", "set both")
+            )
+    if s.broker == "alpaca" and s.testing:
+        found.append(("BROKER", "is alpaca together with TESTING", "leave it out, or set TESTING to false"))
+    elif s.broker == "alpaca" and s.alpaca_paper_api_key is None and not s.trades_live_at_alpaca:
+        found.append(
+            ("BROKER", "is alpaca, but there are no keys", "set ALPACA_PAPER_API_KEY and its secret")
+        )
+    if s.live_trading:
+        for name, url in (
+            ("ALPACA_API_BASE_URL", s.alpaca_api_base_url),
+            ("ALPACA_STREAM_URL", s.alpaca_stream_url),
+            ("ALPACA_DATA_BASE_URL", s.alpaca_data_base_url),
+        ):
+            if var.on_loopback(url):
+                found.append((name, "is on loopback together with LIVE_TRADING", "leave it out"))
+    return found
+
+
+def _about_market_data(s: "Settings") -> list[tuple[str, str, str]]:
+    found = []
+    if s.market_data == "alpaca" and s.testing:
+        found.append(
+            ("MARKET_DATA", "is alpaca together with TESTING", "leave it out, or set TESTING to false")
+        )
+    elif s.market_data == "alpaca" and not s.trades_at_alpaca:
+        found.append(
+            ("MARKET_DATA", "is alpaca, but there are no keys", "set ALPACA_PAPER_API_KEY and its secret")
+        )
+    if s.market_data == "replay" and s.replay_file is None:
+        found.append(
+            ("REPLAY_FILE", "is not set, but MARKET_DATA is replay", "name a file of recorded quotes")
+        )
+    elif s.market_data == "replay" and s.replay_file is not None and not s.replay_file.is_file():
+        found.append(("REPLAY_FILE", "is no file", "name a file of recorded quotes"))
+    if s.testing and s.redis_url is not None and not var.on_loopback(s.redis_url):
+        found.append(("REDIS_URL", "is not on loopback together with TESTING", "set TESTING to false"))
+    return found

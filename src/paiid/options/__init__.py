@@ -1,0 +1,1 @@
+"""Options: which contracts there are, and what they are quoted at."""

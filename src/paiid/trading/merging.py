@@ -1,0 +1,226 @@
+"""Merges a broker's updates into the ledger, a chunk in one transaction with the cursor (contract E18)."""
+
+from collections.abc import Callable, Sequence
+
+from paiid.brokers import Broker, BrokerActivity, BrokerExecution, BrokerOrderView, BrokerUpdate
+from paiid.core.clock import Clock
+from paiid.core.db import Database, DatabaseUnavailable, Tx, UniqueViolation
+from paiid.core.failpoints import FailPoint, Probe
+from paiid.core.leases import Held, still_held
+from paiid.domain.orders import Submission
+from paiid.trading import store
+from paiid.trading.activities import book_activities
+from paiid.trading.book import Book
+from paiid.trading.correction import halt_corrected
+from paiid.trading.counters import is_spread
+from paiid.trading.executions import Prints
+from paiid.trading.merge import accept, alarm, as_told, learn, show
+from paiid.trading.records import AccountRow, OrderRow
+from paiid.trading.told import account_number, describe, external_order, hang, hangs, hung_on, named_ids
+
+
+class _GateNeeded(Exception):
+    """An update corrects a `NOT_PLACED` order: do the chunk again with the gate closed first."""
+
+
+class LeaseLost(Exception):
+    """Another replica reads the stream now."""
+
+
+class Merger:
+    """Takes updates of one broker into the ledger. `published` is told of every committed book."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        broker: Broker,
+        name: str,
+        probe: Probe,
+        published: Callable[[Book], None],
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._broker = broker
+        self._name = name
+        self._probe = probe
+        self._published = published
+        self._accounts: dict[str, str] = {}
+
+    async def merge(self, held: Held | None, chunk: Sequence[BrokerUpdate]) -> frozenset[str]:
+        """Merge a chunk and move the cursor in one transaction: the broker's ids of the orders that it changed.
+
+        Raises LeaseLost, DatabaseUnavailable.
+        """
+        for attempt in range(3):
+            try:
+                return await self._merge_once(held, chunk, gate=attempt > 0)
+            except (_GateNeeded, UniqueViolation):
+                continue
+        raise DatabaseUnavailable("the updates could not be merged")
+
+    async def _merge_once(
+        self, held: Held | None, chunk: Sequence[BrokerUpdate], *, gate: bool
+    ) -> frozenset[str]:
+        changed: set[str] = set()
+        accounts = await self._account_ids({account_number(update) for update in chunk})
+        async with self._db.begin() as tx:
+            now_us = await tx.close_gate() if gate else await tx.now_us()
+            if held is not None and not await still_held(tx, held):
+                raise LeaseLost("the lease ran out")
+            book = Book(tx, self._clock, now_us)
+            await book.open(accounts.values())
+            # What the number of an account that was reset since still tells is of the past.
+            accounts = {
+                number: one for number, one in accounts.items() if book.accounts[one].number == number
+            }
+            found = await self._find(tx, book, chunk, accounts)
+            booked = await store.find_booked(
+                tx,
+                list(accounts.values()),
+                [u.execution.execution_id for u in chunk if u.execution is not None],
+            )
+            prints = Prints(book)
+            await prints.load(list(book.orders.values()))
+            for update in chunk:
+                account_id = accounts.get(account_number(update))
+                if account_id is not None and update.order is not None:
+                    account = book.accounts[account_id]
+                    if await self._apply(
+                        book, prints, account, update.order, update.execution, found, booked, gate=gate
+                    ):
+                        changed.add(update.order.broker_order_id)
+            await self._book_activities(book, prints, chunk, accounts)
+            await prints.settle()
+            await book.flush()
+            await store.save_cursor(tx, self._name, max(update.cursor for update in chunk))
+            self._probe(FailPoint.IN_MERGE)
+        self._published(book)
+        self._probe(FailPoint.AFTER_MERGE)
+        return frozenset(changed)
+
+    @staticmethod
+    async def _book_activities(
+        book: Book, prints: Prints, chunk: Sequence[BrokerUpdate], accounts: dict[str, str]
+    ) -> None:
+        told: dict[str, list[BrokerActivity]] = {}
+        for update in chunk:
+            account_id = accounts.get(account_number(update))
+            if update.activity is not None and account_id is not None:
+                told.setdefault(account_id, []).append(update.activity)
+        for account_id, activities in told.items():
+            await book_activities(book, prints, book.accounts[account_id], activities)
+
+    async def _account_ids(self, numbers: set[str]) -> dict[str, str]:
+        if not numbers <= self._accounts.keys():
+            async with self._db.read() as tx:
+                rows: list[AccountRow] = await store.load_all_accounts(tx)
+            self._accounts = {row.number: row.id for row in rows if row.broker == self._broker.name}
+        return {number: self._accounts[number] for number in numbers if number in self._accounts}
+
+    async def _find(
+        self, tx: Tx, book: Book, chunk: Sequence[BrokerUpdate], accounts: dict[str, str]
+    ) -> dict[tuple[str, str], OrderRow]:
+        views = [update.order for update in chunk if update.order is not None]
+        loaded = await store.find_orders_at_broker(
+            tx,
+            list(accounts.values()),
+            [broker_id for view in views for broker_id in named_ids(view)],
+            [view.client_order_id for view in views if view.client_order_id is not None],
+        )
+        await book.load_intents(order.intent_id for order in loaded if order.intent_id is not None)
+        found: dict[tuple[str, str], OrderRow] = {}
+        # Before they are in the book: of what is there already the group is there, too (those of an intent).
+        await book.load_with_group([order.id for order in loaded if order.order_class != "simple"])
+        for one in loaded:
+            book.register(one)
+        await book.load_replaced()
+        for order in book.orders.values():
+            found[(order.account_id, order.client_order_id)] = order
+            if order.broker_order_id is not None:
+                found[(order.account_id, order.broker_order_id)] = order
+        return found
+
+    async def _apply(
+        self,
+        book: Book,
+        prints: Prints,
+        account: AccountRow,
+        view: BrokerOrderView,
+        execution: BrokerExecution | None,
+        found: dict[tuple[str, str], OrderRow],
+        booked: set[tuple[str, str]],
+        *,
+        gate: bool,
+    ) -> bool:
+        """Whether it changed what the ledger tells of the order."""
+        parent = found.get((account.id, view.parent_broker_order_id or ""))
+        order = found.get((account.id, view.broker_order_id))
+        if order is None and view.client_order_id is not None:
+            order = found.get((account.id, view.client_order_id))
+        if order is None and parent is not None:
+            order = hung_on(book, parent, view)
+        if order is None and parent is None and hangs(view) and await self._group_in_doubt(book, account):
+            # It may be an exit or leg of ours, whose row would never get the broker's id that this one had taken. It
+            # comes again with what it hangs on, and its prints with the next look for what was missed.
+            return False
+        if order is None:
+            order = external_order(book, account, view, execution, parent)
+        found[(account.id, view.broker_order_id)] = order
+        if order.state is not Submission.ACCEPTED:
+            correcting = order.state is Submission.NOT_PLACED
+            if correcting and not gate:
+                raise _GateNeeded
+            if accept(book, order, view, "broker") and correcting:
+                await halt_corrected(book.tx, self._clock, book.now_us, order)
+            found.update(
+                ((account.id, child.broker_order_id), child)
+                for child in book.children_of(order.id)
+                if child.broker_order_id is not None
+            )
+        before = as_told(order)
+        fresh = execution is not None and (account.id, execution.execution_id) not in booked
+        if execution is not None and fresh:
+            # Whatever the order may be, the shares have changed hands.
+            booked.add((account.id, execution.execution_id))
+            await prints.add(order, execution)
+        if order.state is Submission.ACCEPTED:
+            if order.broker_order_id is None:
+                order.broker_order_id = view.broker_order_id
+            if order.origin == "external":
+                describe(order, view, execution)
+            if parent is not None:
+                hang(book, order, parent)
+            for leg in view.legs:
+                child = found.get((account.id, leg.broker_order_id))
+                if child is not None and hang(book, child, order):
+                    # It was told before the order that it hangs on.
+                    book.change(child, "broker")
+            learn(order, view)
+            show(order, await prints.told_qty(order), book=book)
+        if order.filled_qty > order.qty and order.notional is None:
+            alarm(book, order, "order.overfilled", {"filled": order.filled_qty, "qty": order.qty})
+        changed = fresh or before != as_told(order)
+        if changed:
+            book.change(order, "broker")
+            self._sum_up(book, order)
+        return changed
+
+    @staticmethod
+    async def _group_in_doubt(book: Book, account: AccountRow) -> bool:
+        """Whether the account has a bracket, spread or the like of ours that the broker has not answered yet."""
+        return any(
+            one.state is not Submission.ACCEPTED and one.order_class != "simple"
+            for one in await store.load_open_orders(book.tx, account.id)
+        )
+
+    @staticmethod
+    def _sum_up(book: Book, leg: OrderRow) -> None:
+        """What a leg has filled, the spread has filled."""
+        spread = book.orders.get(leg.parent_id or "")
+        if spread is None or not is_spread(spread) or spread.state is not Submission.ACCEPTED:
+            return
+        before = as_told(spread)
+        show(spread, book=book)
+        if before != as_told(spread):
+            book.change(spread, "broker")
