@@ -13,6 +13,7 @@ from paiid.domain.calendar import eastern_us
 from paiid.domain.corporate import CorporateAction
 from paiid.domain.instruments import Instrument, is_option
 from paiid.domain.occ import OptionContract, find_contract
+from paiid.domain.option_chain import ChainRow
 from paiid.domain.quotes import Quote
 from paiid.feeds import FeedEvent, FeedUnavailable, Heard, Lost
 from paiid.feeds.search import best_matches
@@ -134,6 +135,18 @@ class FakeFeed:
         self._refuse_when_down()
         found = [one for one in self._contracts() if (one.underlying, one.expiration) == (symbol, expiration)]
         return sorted(found, key=lambda one: (one.strike, one.option_type))
+
+    async def fetch_chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
+        rows: list[ChainRow] = []
+        for expiration in await self.fetch_expirations(symbol):
+            if first <= expiration <= last:
+                contracts = await self.fetch_contracts(symbol, expiration)
+                quotes = await self.fetch_quotes([one.symbol for one in contracts])
+                rows += [ChainRow(one, quotes.get(one.symbol)) for one in contracts]
+        return rows
+
+    async def fetch_dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
+        return []
 
     async def fetch_corporate_actions(
         self, symbols: Sequence[str], ex_date: date

@@ -21,6 +21,7 @@ from paiid.domain.calendar import AlwaysOpen
 from paiid.domain.corporate import CorporateAction
 from paiid.domain.instruments import Instrument, is_option
 from paiid.domain.occ import OptionContract
+from paiid.domain.option_chain import ChainRow
 from paiid.domain.quotes import Quote
 from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID, DEFAULT_SECRET, SIM_TERMS
 from paiid.sim.alpaca.app import SimApp, create_sim
@@ -69,6 +70,18 @@ class HandMarket:
     ) -> Sequence[Bar]:
         known = self.bars.get((symbol, timeframe), ())
         return [one for one in known if start_us <= one.start_us < end_us][-limit:]
+
+    async def fetch_chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
+        rows: list[ChainRow] = []
+        for expiration in await self.fetch_expirations(symbol):
+            if first <= expiration <= last:
+                contracts = await self.fetch_contracts(symbol, expiration)
+                quotes = await self.fetch_quotes([one.symbol for one in contracts])
+                rows += [ChainRow(one, quotes.get(one.symbol)) for one in contracts]
+        return rows
+
+    async def fetch_dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
+        return []
 
     async def fetch_corporate_actions(
         self, symbols: Sequence[str], ex_date: date

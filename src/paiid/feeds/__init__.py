@@ -9,6 +9,7 @@ from paiid.domain.bars import Bar, Timeframe
 from paiid.domain.corporate import CorporateAction
 from paiid.domain.instruments import Instrument
 from paiid.domain.occ import OptionContract
+from paiid.domain.option_chain import ChainRow
 from paiid.domain.quotes import Quote
 
 
@@ -90,6 +91,16 @@ class Feed(Protocol):
 
     async def fetch_contracts(self, symbol: str, expiration: date) -> Sequence[OptionContract]:
         """The contracts on a ticker that expire then, by strike and the call first; empty where there are none.
+        Raises FeedUnavailable."""
+        ...
+
+    async def fetch_chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
+        """The contracts on a ticker that expire from the first to the last of these days with what the source tells of each, by
+        expiration, strike, the call first, adjusted roots after the plain one; empty where there are none. Raises FeedUnavailable."""
+        ...
+
+    async def fetch_dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
+        """The cash dividends of a ticker that are announced with an ex-date from the first to the last of these days, in order.
         Raises FeedUnavailable."""
         ...
 

@@ -15,6 +15,7 @@ from paiid.domain.bars import Bar, Timeframe
 from paiid.domain.corporate import CorporateAction
 from paiid.domain.instruments import Instrument
 from paiid.domain.occ import OptionContract
+from paiid.domain.option_chain import ChainRow
 from paiid.domain.quotes import Quote
 from paiid.feeds import Feed, FeedEvent, FeedUnavailable, Lost
 from paiid.feeds.outbox import Outbox
@@ -132,6 +133,12 @@ class FailoverFeed:
 
     async def fetch_contracts(self, symbol: str, expiration: date) -> Sequence[OptionContract]:
         return await self._ask(lambda feed: feed.fetch_contracts(symbol, expiration))
+
+    async def fetch_chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
+        return await self._ask(lambda feed: feed.fetch_chain(symbol, first, last))
+
+    async def fetch_dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
+        return await self._ask(lambda feed: feed.fetch_dividends(symbol, first, last))
 
     async def fetch_corporate_actions(
         self, symbols: Sequence[str], ex_date: date

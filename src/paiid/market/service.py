@@ -15,6 +15,7 @@ from paiid.domain.corporate import CorporateAction
 from paiid.domain.holidays import LAST_YEAR
 from paiid.domain.instruments import Instrument, is_option
 from paiid.domain.occ import OptionContract
+from paiid.domain.option_chain import ChainRow
 from paiid.domain.quotes import Quote
 from paiid.domain.valuation import closing_price
 from paiid.feeds import Feed, FeedUnavailable
@@ -273,6 +274,16 @@ class MarketService:
     async def contracts(self, symbol: str, expiration: date) -> Sequence[OptionContract]:
         """The contracts on a ticker that expire then, by strike and the call first. Raises FeedUnavailable."""
         return await self._feed.fetch_contracts(symbol, expiration)
+
+    async def chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
+        """The contracts on a ticker that expire from the first to the last of these days, each with its quote judged for freshness.
+        Raises FeedUnavailable."""
+        rows = await self._feed.fetch_chain(symbol, first, last)
+        return [row if row.quote is None else replace(row, quote=self._judged(row.quote)) for row in rows]
+
+    async def dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
+        """The cash dividends announced with an ex-date from the first to the last of these days. Raises FeedUnavailable."""
+        return await self._feed.fetch_dividends(symbol, first, last)
 
     async def corporate_actions(self, symbols: Sequence[str], ex_date: date) -> Sequence[CorporateAction]:
         """The dividends and splits of these tickers whose ex-date this is. Raises FeedUnavailable."""

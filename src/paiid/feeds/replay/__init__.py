@@ -18,6 +18,7 @@ from paiid.domain.bars import Bar, Timeframe
 from paiid.domain.corporate import CorporateAction
 from paiid.domain.instruments import Instrument
 from paiid.domain.occ import OptionContract
+from paiid.domain.option_chain import ChainRow
 from paiid.domain.quotes import Quote
 from paiid.feeds import FeedEvent, Heard
 from paiid.feeds.replay.hours import ReplayHours
@@ -162,6 +163,12 @@ class ReplayFeed:
         return []
 
     async def fetch_contracts(self, symbol: str, expiration: date) -> Sequence[OptionContract]:
+        return []
+
+    async def fetch_chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
+        return []
+
+    async def fetch_dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
         return []
 
     async def fetch_corporate_actions(

@@ -14,6 +14,7 @@ from paiid.domain.calendar import MarketHours
 from paiid.domain.corporate import CorporateAction
 from paiid.domain.instruments import Instrument, is_option, underlying_of
 from paiid.domain.occ import OptionContract
+from paiid.domain.option_chain import ChainRow
 from paiid.domain.quotes import Quote
 from paiid.feeds import FeedEvent, Heard
 from paiid.feeds.search import best_matches
@@ -113,6 +114,18 @@ class SimulatedFeed:
 
     async def fetch_contracts(self, symbol: str, expiration: date) -> Sequence[OptionContract]:
         return self._options.contracts(symbol, expiration, self._clock.now_us())
+
+    async def fetch_chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
+        rows: list[ChainRow] = []
+        for expiration in await self.fetch_expirations(symbol):
+            if first <= expiration <= last:
+                contracts = await self.fetch_contracts(symbol, expiration)
+                quotes = await self.fetch_quotes([one.symbol for one in contracts])
+                rows += [ChainRow(one, quotes.get(one.symbol)) for one in contracts]
+        return rows
+
+    async def fetch_dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
+        return []
 
     async def fetch_corporate_actions(
         self, symbols: Sequence[str], ex_date: date
