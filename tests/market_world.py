@@ -146,7 +146,9 @@ class FakeFeed:
         return rows
 
     async def fetch_dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
-        return []
+        self._refuse_when_down()
+        paid = [one for one in self.actions if (one.symbol, one.kind) == (symbol, "dividend")]
+        return sorted((one for one in paid if first <= one.ex_date <= last), key=lambda one: one.ex_date)
 
     async def fetch_corporate_actions(
         self, symbols: Sequence[str], ex_date: date

@@ -42,6 +42,9 @@ class ListedMarket:
     def newest(self, symbol: str) -> Quote | None:
         return self._market.quote_of(symbol)
 
+    def activity(self, symbol: str) -> None:
+        """It knows of none."""
+
     def instruments(self) -> Sequence[Instrument]:
         plain = {
             symbol: Instrument(symbol, f"{symbol} Inc.", "stock", fractionable=True) for symbol in SHARES

@@ -43,8 +43,24 @@ class Stage:
                 self.feed.set(symbol, "10.01", "10.03", as_of_us=self.clock.now_us())
 
 
+RECORDED_DAY = date(2013, 10, 8)
+
+
 def recording(path: Path) -> Path:
-    """Five minutes in which each known symbol has a quote a second."""
+    """Five minutes in which each known symbol has a quote a second, and the chain of another one at a close."""
+    chain = path.parent / f"chain_msft_{RECORDED_DAY:%Y%m%d}.csv"
+    rows = [
+        f"{day},{right},{strike},{bid},10,{bid + 1},20,300"
+        for day in ("2013-10-19", "2014-01-18")
+        for strike, bid in ((30, 4), (35, 1))
+        for right in ("put", "call")
+    ]
+    header = "expiration,right,strike,bid,bid_size,ask,ask_size,open_interest"
+    chain.write_text("\n".join([header, *rows]) + "\n")
+    return Path(f"{_played(path)},{chain}")
+
+
+def _played(path: Path) -> Path:
     lines = ["time_et,symbol,bid,bid_size,ask,ask_size"]
     for second in range(300):
         at = f"2013-10-08T09:{30 + second // 60}:{second % 60:02d}"
@@ -159,6 +175,58 @@ async def test_the_contracts_listed_are_those_that_have_instruments_and_quotes(s
     stage.feed.follow([contract.symbol])
     async with aclosing(stage.feed.listen()) as stream:
         assert (await next_quote(stream)).symbol == contract.symbol
+
+
+async def test_a_chain_is_what_is_listed_in_its_order_with_a_quote_and_what_is_known_of_each(
+    stage: Stage,
+) -> None:
+    symbol = "MSFT" if stage.name == "replay" else "AAPL"
+    if isinstance(stage.feed, FakeFeed):
+        await some_contract(stage)
+    days = await stage.feed.fetch_expirations(symbol)
+    assert len(days) > 1
+    rows = await stage.feed.fetch_chain(symbol, days[0], days[1])
+    listed = [one for day in days[:2] for one in await stage.feed.fetch_contracts(symbol, day)]
+    assert [row.contract for row in rows] == listed
+    assert [row.order for row in rows] == sorted(row.order for row in rows)
+    assert any(row.quote is not None for row in rows)
+    quotes = await stage.feed.fetch_quotes([one.symbol for one in listed])
+    for row in rows:
+        assert row.size == 100
+        assert row.volume is None or row.volume >= 0
+        assert row.open_interest is None or row.open_interest >= 0
+        if row.quote is not None:
+            assert row.quote.symbol == row.contract.symbol
+            assert (row.quote.source, row.quote.recorded_at_us is not None) == (
+                stage.feed.source,
+                stage.name == "replay",
+            )
+            assert quotes[row.contract.symbol] == row.quote
+        if stage.feed.source in ("simulated", "replay", "hand"):
+            assert row.vendor is None, "it computes none"
+    for first, last in ((days[1], days[1]), (days[0] + timedelta(days=1), days[1])):
+        assert {row.contract.expiration for row in await stage.feed.fetch_chain(symbol, first, last)} == {
+            days[1]
+        }
+    everything = await stage.feed.fetch_chain(symbol, date.min, date.max)
+    assert {row.contract.expiration for row in everything} == set(days)
+    assert list(await stage.feed.fetch_chain(symbol, days[1], days[0])) == []
+    assert list(await stage.feed.fetch_chain(symbol, date(2010, 1, 1), date(2010, 2, 1))) == []
+    for unknown in (UNKNOWN, "", "aapl", "AAPL\0", listed[0].symbol):
+        assert list(await stage.feed.fetch_chain(unknown, date.min, date.max)) == []
+
+
+async def test_announced_dividends_are_those_of_the_ticker_and_the_days_asked_in_order(stage: Stage) -> None:
+    if isinstance(stage.feed, FakeFeed):
+        paid = [date(2027, 2, 3), date(2026, 11, 3), date(2026, 8, 3)]
+        stage.feed.actions = [CorporateAction("AAPL", day, "dividend", Decimal("0.26")) for day in paid]
+    first, last = date(2026, 8, 3), date(2026, 11, 3)
+    told = await stage.feed.fetch_dividends("AAPL", first, last)
+    assert [one.ex_date for one in told] == ([first, last] if isinstance(stage.feed, FakeFeed) else [])
+    assert all((one.symbol, one.kind) == ("AAPL", "dividend") for one in told)
+    for symbol in (UNKNOWN, "", "aapl"):
+        assert list(await stage.feed.fetch_dividends(symbol, date.min, date.max)) == []
+    assert list(await stage.feed.fetch_dividends("AAPL", last, first)) == []
 
 
 async def test_a_contract_that_is_not_listed_is_nothing_and_never_an_error(stage: Stage) -> None:

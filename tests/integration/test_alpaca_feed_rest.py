@@ -189,6 +189,8 @@ CALLS: dict[str, Callable[[AlpacaFeed], Awaitable[Any]]] = {
     "instrument": lambda feed: feed.fetch_instrument("AAPL"),
     "search": lambda feed: feed.search("a", 5),
     "expirations": lambda feed: feed.fetch_expirations("AAPL"),
+    "chain": lambda feed: feed.fetch_chain("AAPL", date(2026, 12, 1), date(2027, 12, 1)),
+    "dividends": lambda feed: feed.fetch_dividends("AAPL", date(2026, 12, 1), date(2027, 12, 1)),
     "actions": lambda feed: feed.fetch_corporate_actions(["AAPL"], date(2026, 2, 3)),
 }
 

@@ -39,6 +39,9 @@ contracts = trading.get_option_contracts(GetOptionContractsRequest(underlying_sy
 names = [one.symbol for one in contracts]
 options = OptionHistoricalDataClient(key, secret, url_override=url)
 chain = options.get_option_chain(OptionChainRequest(underlying_symbol="SPY", expiration_date=contracts[0].expiration_date))
+free = options.get_option_chain(OptionChainRequest(underlying_symbol="SPY", feed="indicative",
+    expiration_date=contracts[0].expiration_date))
+whole = options.get_option_chain(OptionChainRequest(underlying_symbol="SPY"))
 some = options.get_option_snapshot(OptionSnapshotRequest(symbol_or_symbols=names))
 actions = CorporateActionsClient(key, secret, url_override=url).get_corporate_actions(CorporateActionsRequest(
     symbols=["KO"], start=datetime(2026, 1, 1).date(), end=datetime(2026, 12, 31).date()))
@@ -75,7 +78,12 @@ print(json.dumps({
     "days": [shots["AAPL"].previous_daily_bar.timestamp < shots["AAPL"].daily_bar.timestamp,
              shots["AAPL"].minute_bar.low > 0],
     "bars": [len(bars["AAPL"]), len(bars["SPY"]), bars["AAPL"][0].timestamp < bars["AAPL"][1].timestamp],
-    "chain": [len(chain), len(some), all(one.greeks is None for one in some.values())],
+    "chain": [len(chain), len(some)],
+    "greeks": [(one.latest_quote.bid_price > 0, one.greeks is not None and -1 <= one.greeks.delta <= 1,
+                one.implied_volatility is not None and 0 < one.implied_volatility < 2) for one in chain.values()],
+    "free": [one.greeks is None for one in free.values()],
+    "whole": len(whole),
+    "interest": [int(one.open_interest) for one in contracts],
     "asks": all(one.latest_quote.ask_price > 0 for one in some.values()),
     "dividends": len(actions["cash_dividends"]),
     "heard": {kind: len(told) for kind, told in heard.items()},
@@ -104,7 +112,12 @@ async def test_the_vendors_client_reads_and_hears_the_whole_simulated_market(tmp
     assert told["bars"][0] == told["bars"][1] > 5
     assert told["bars"][2]
     assert told["chain"][0] > 10
-    assert told["chain"][1:] == [3, True]
+    assert told["chain"][1] == 3
+    assert all(has_bid == greeks == volatility for has_bid, greeks, volatility in told["greeks"])
+    assert any(has_bid for has_bid, _, _ in told["greeks"])
+    assert all(told["free"])
+    assert told["whole"] > 2000, "more than two pages"
+    assert all(one >= 0 for one in told["interest"])
     assert told["asks"]
     assert told["dividends"] >= 3
     assert all(told["heard"].values())

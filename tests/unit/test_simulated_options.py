@@ -48,7 +48,7 @@ async def everything(feed: SimulatedFeed, symbol: str) -> list[OptionContract]:
 
 
 @pytest.mark.parametrize("hours", ["always", "exchange"])
-async def test_four_weeks_and_nine_months_of_expirations_are_listed_and_a_holiday_moves_one_to_the_thursday(
+async def test_four_weeks_nine_months_and_the_januaries_are_listed_and_a_holiday_moves_one_to_the_thursday(
     hours: str,
 ) -> None:
     feed, clock = market(WEDNESDAY_OPEN_US, hours)
@@ -56,6 +56,7 @@ async def test_four_weeks_and_nine_months_of_expirations_are_listed_and_a_holida
     assert days == [
         "2026-11-27", "2026-12-04", "2026-12-11", "2026-12-18", "2027-01-15", "2027-02-19",
         "2027-03-19", "2027-04-16", "2027-05-21", "2027-06-17", "2027-07-16", "2027-08-20",
+        "2028-01-21", "2029-01-19",
     ]  # fmt: skip
     clock.advance((utc_us("2026-12-22 15:00") - clock.now_us()) / 1_000_000)
     assert [day.isoformat() for day in await feed.fetch_expirations("SPY")][:4] == [
@@ -94,10 +95,15 @@ async def test_every_expiration_is_a_day_the_exchange_trades_and_none_is_missing
     days = list(await feed.fetch_expirations("AAPL"))
     assert all(session_of(day) is not None and day.weekday() in (3, 4) for day in days)
     assert days == sorted(set(days))
-    assert 9 + 3 <= len(days) <= 9 + 4
+    near = [day for day in days if day - days[0] < timedelta(days=290)]
+    assert 9 + 3 <= len(near) <= 9 + 4
     assert days[3] - days[0] <= timedelta(days=22)
     assert days[0] >= hours_of(hours).trading_day(clock.now_us())
-    assert timedelta(days=235) < days[-1] - days[0] < timedelta(days=290)
+    assert timedelta(days=235) < near[-1] - days[0]
+    assert {day.month for day in days[len(near) :]} == {1}
+    januaries = [day.year for day in days if day.month == 1 and 14 <= day.day <= 21]
+    assert januaries == list(range(januaries[0], januaries[-1] + 1))
+    assert 2 <= len(januaries) <= 3
 
 
 @settings(max_examples=40, deadline=None)

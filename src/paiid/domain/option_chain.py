@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 
 from paiid.domain.occ import OptionContract
 from paiid.domain.quotes import Quote
@@ -35,3 +36,9 @@ class ChainRow:
     open_interest_day: date | None = None
     size: int | None = 100
     vendor: VendorGreeks | None = None
+
+    @property
+    def order(self) -> tuple[date, Decimal, str, bool, str]:
+        """Where it stands in a chain: by expiration, strike, the call first, an adjusted root after the plain one."""
+        one = self.contract
+        return one.expiration, one.strike, one.option_type, one.adjusted, one.root

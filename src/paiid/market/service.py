@@ -1,5 +1,6 @@
 """Market data for users and for orders: the newest quote of each symbol and whether it is still good (contract S5), bars, search."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -34,6 +35,8 @@ MOST_KEPT = 4096
 """Symbols whose encoded quote is remembered."""
 _AHEAD_US = 5_000_000
 """How far ahead of our clock a quote may be."""
+_ROWS_AT_ONCE = 500
+"""Rows of a chain that are judged before others have their turn."""
 _NOT_REAL = frozenset({"simulated", "replay"})
 """Sources whose prices are no word on what anything costs at a broker now."""
 
@@ -76,6 +79,11 @@ class MarketService:
     def delayed(self) -> bool:
         """Whether the source itself is late."""
         return self._feed.delayed
+
+    @property
+    def poll_s(self) -> float:
+        """How often at most the source may be asked for quotes."""
+        return self._feed.poll_s
 
     def prices_for(self, *, simulated: bool) -> bool:
         """Whether these quotes are the prices of a broker that fills against our own market data, or does not: what is simulated
@@ -278,8 +286,13 @@ class MarketService:
     async def chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
         """The contracts on a ticker that expire from the first to the last of these days, each with its quote judged for freshness.
         Raises FeedUnavailable."""
-        rows = await self._feed.fetch_chain(symbol, first, last)
-        return [row if row.quote is None else replace(row, quote=self._judged(row.quote)) for row in rows]
+        judged: list[ChainRow] = []
+        for number, row in enumerate(await self._feed.fetch_chain(symbol, first, last), 1):
+            judged.append(row if row.quote is None else _with_quote(row, self._judged(row.quote)))
+            if number % _ROWS_AT_ONCE == 0:
+                # A whole chain at once would hold up everybody else.
+                await asyncio.sleep(0)
+        return judged
 
     async def dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
         """The cash dividends announced with an ex-date from the first to the last of these days. Raises FeedUnavailable."""
@@ -309,3 +322,7 @@ class MarketService:
     def today(self) -> date:
         """The trading day that is on or comes next."""
         return self.hours.trading_day(self._clock.now_us())
+
+
+def _with_quote(row: ChainRow, quote: Quote) -> ChainRow:
+    return row if quote is row.quote else replace(row, quote=quote)

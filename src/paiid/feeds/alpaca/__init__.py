@@ -6,15 +6,17 @@ from datetime import date
 
 from paiid.core.clock import Clock
 from paiid.domain.bars import Bar, Timeframe
+from paiid.domain.calendar import eastern_date
 from paiid.domain.corporate import CorporateAction
 from paiid.domain.instruments import Instrument
 from paiid.domain.occ import OptionContract
 from paiid.domain.option_chain import ChainRow
 from paiid.domain.quotes import Quote
 from paiid.feeds import FeedEvent
-from paiid.feeds.alpaca.actions import fetch_corporate_actions
+from paiid.feeds.alpaca.actions import fetch_corporate_actions, fetch_dividends
 from paiid.feeds.alpaca.bars import fetch_bars
 from paiid.feeds.alpaca.book import Book
+from paiid.feeds.alpaca.chain import Chains
 from paiid.feeds.alpaca.connection import StreamTimings
 from paiid.feeds.alpaca.keys import AlpacaDataKeys
 from paiid.feeds.alpaca.listener import Listener
@@ -65,12 +67,14 @@ class AlpacaFeed:
         if most_streamed < 1:
             raise ValueError("at least one symbol must be streamed")
         self.delayed = keys.venue == "delayed_sip"
+        self._clock = clock
         self._venue = keys.venue
         self._data = Wire(clock, keys, keys.data_url, request_s=request_s)
         self._trading = Wire(clock, keys, keys.trading_url, request_s=request_s, reserve=_ORDERS_RESERVE)
         book = self._book = Book(clock, self.source)
         self._snapshots = Snapshots(clock, self._data, book, keys.venue)
         self._listing = Listing(clock, self._trading)
+        self._chains = Chains(clock, self._data, self._listing, self.source)
         self._wanted = Wanted(most_streamed)
         self._listener = Listener(
             clock, keys, book, self._snapshots, self._wanted, timings or StreamTimings(), packed=packed
@@ -151,16 +155,10 @@ class AlpacaFeed:
         return await self._listing.fetch_contracts(symbol, expiration)
 
     async def fetch_chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
-        rows: list[ChainRow] = []
-        for expiration in await self.fetch_expirations(symbol):
-            if first <= expiration <= last:
-                contracts = await self.fetch_contracts(symbol, expiration)
-                quotes = await self.fetch_quotes([one.symbol for one in contracts])
-                rows += [ChainRow(one, quotes.get(one.symbol)) for one in contracts]
-        return rows
+        return await self._chains.fetch(symbol, first, last)
 
     async def fetch_dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
-        return []
+        return await fetch_dividends(self._data, symbol, first, last, eastern_date(self._clock.now_us()))
 
     async def fetch_corporate_actions(
         self, symbols: Sequence[str], ex_date: date

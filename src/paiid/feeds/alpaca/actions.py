@@ -17,6 +17,10 @@ _MAX_PAGES = 20
 _BEFORE, _AFTER = timedelta(days=10), timedelta(days=120)
 """Start and end are of the day on which Alpaca processes an action, which for a dividend is the day it is paid; so the days around the
 ex-date are asked for, and the ex-date is looked at here. A dividend that is paid later than this is missed."""
+_TYPES = "cash_dividend,forward_split,reverse_split"
+_ANNOUNCED = timedelta(days=370)
+_DAYS_A_CALL = timedelta(days=230)
+"""Of ex-dates; with the days around them less than a year."""
 
 
 async def fetch_corporate_actions(
@@ -28,17 +32,33 @@ async def fetch_corporate_actions(
     found: dict[CorporateAction, None] = {}
     for at in range(0, len(asked), _SYMBOLS_A_CALL):
         some = asked[at : at + _SYMBOLS_A_CALL]
-        async for told in _pages(wire, some, ex_date):
+        async for told in _pages(wire, some, ex_date, ex_date):
             found |= dict.fromkeys(_read(told, frozenset(some), ex_date))
     return tuple(found)
 
 
-async def _pages(wire: Wire, symbols: Sequence[str], ex_date: date) -> Any:
+async def fetch_dividends(
+    wire: Wire, symbol: str, first: date, last: date, today: date
+) -> Sequence[CorporateAction]:
+    """As `Feed.fetch_dividends`, by ex-date, up to a year back and a year ahead: no company announces further. Raises FeedUnavailable."""
+    if not SYMBOL_PATTERN.match(symbol) or "/" in symbol:
+        return ()
+    first, last = max(first, today - _ANNOUNCED), min(last, today + _ANNOUNCED)
+    found: dict[CorporateAction, None] = {}
+    while first <= last:
+        until = min(last, first + _DAYS_A_CALL)
+        async for told in _pages(wire, [symbol], first, until, types="cash_dividend"):
+            found |= dict.fromkeys(_dividends(told, frozenset((symbol,)), first, until))
+        first = until + timedelta(days=1)
+    return sorted(found, key=lambda one: one.ex_date)
+
+
+async def _pages(wire: Wire, symbols: Sequence[str], first: date, last: date, *, types: str = _TYPES) -> Any:
     query = {
         "symbols": ",".join(symbols),
-        "types": "cash_dividend,forward_split,reverse_split",
-        "start": (ex_date - _BEFORE).isoformat(),
-        "end": (ex_date + _AFTER).isoformat(),
+        "types": types,
+        "start": (first - _BEFORE).isoformat(),
+        "end": (last + _AFTER).isoformat(),
         "limit": "1000",
     }
     for _ in range(_MAX_PAGES):
@@ -58,11 +78,7 @@ async def _pages(wire: Wire, symbols: Sequence[str], ex_date: date) -> Any:
 
 
 def _read(told: Mapping[str, Any], symbols: frozenset[str], ex_date: date) -> Iterator[CorporateAction]:
-    for row in rows_of(told.get("cash_dividends")):
-        amount, symbol = price_of(fields_of(row).get("rate")), text_of(fields_of(row).get("symbol"))
-        if amount and symbol in symbols and date_of(row.get("ex_date")) == ex_date:
-            special = "special cash dividend" if row.get("special") is True else "cash dividend"
-            yield CorporateAction(symbol, ex_date, "dividend", round_money(amount), description=special)
+    yield from _dividends(told, symbols, ex_date, ex_date)
     for name in ("forward_splits", "reverse_splits"):
         for row in rows_of(told.get(name)):
             new, old = price_of(fields_of(row).get("new_rate")), price_of(fields_of(row).get("old_rate"))
@@ -70,3 +86,16 @@ def _read(told: Mapping[str, Any], symbols: frozenset[str], ex_date: date) -> It
             if new and old and new != old and symbol in symbols and date_of(row.get("ex_date")) == ex_date:
                 words = f"split {new.normalize():f} for {old.normalize():f}"
                 yield CorporateAction(symbol, ex_date, "split", ratio=Decimal(new) / old, description=words)
+
+
+def _dividends(
+    told: Mapping[str, Any], symbols: frozenset[str], first: date, last: date
+) -> Iterator[CorporateAction]:
+    for row in rows_of(told.get("cash_dividends")):
+        amount, symbol = price_of(fields_of(row).get("rate")), text_of(fields_of(row).get("symbol"))
+        ex_date = date_of(fields_of(row).get("ex_date"))
+        # Less than the ledger can keep is nothing.
+        paid = round_money(amount) if amount else None
+        if paid and symbol in symbols and ex_date is not None and first <= ex_date <= last:
+            special = "special cash dividend" if row.get("special") is True else "cash dividend"
+            yield CorporateAction(symbol, ex_date, "dividend", paid, description=special)

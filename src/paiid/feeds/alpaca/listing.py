@@ -1,5 +1,6 @@
 """What can be traded, as the trading API lists it: assets and option contracts (alpaca.md, section 12)."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from paiid.core.clock import Clock
 from paiid.domain.calendar import ExchangeHours, eastern_date, eastern_us
 from paiid.domain.instruments import CONTRACT_SIZE, Instrument, is_option, option_tick
 from paiid.domain.occ import OptionContract, find_contract
+from paiid.domain.option_chain import ChainRow
 from paiid.feeds import FeedUnavailable
 from paiid.feeds.alpaca.snapshots import is_asked_for
-from paiid.feeds.alpaca.values import fields_of, price_of, rows_of, text_of
+from paiid.feeds.alpaca.values import date_of, fields_of, price_of, rows_of, text_of, whole_of
 from paiid.feeds.alpaca.wire import ASSETS_CAP, LIST_CAP, Answer, Wire
 from paiid.feeds.search import best_matches
 
@@ -27,8 +29,27 @@ MOST_CONTRACTS = 100_000
 _FURTHEST = timedelta(days=365 * 4)
 _PAGE = 10_000
 _MAX_PAGES = 20
+_ROWS_IN_A_ROW = 200
+"""Before others have their turn."""
 _CLOSE = time(16, 0)
 _LONGEST_QUERY = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A contract as it is listed. `size` is None where it is not about a whole number of shares of the underlying alone; the open
+    interest is of the end of that day."""
+
+    contract: OptionContract
+    tradable: bool
+    size: int | None
+    open_interest: int | None
+    open_interest_day: date | None
+
+    @property
+    def standard(self) -> bool:
+        """On 100 shares and nothing else: what can be traded here."""
+        return self.size == CONTRACT_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +57,7 @@ class _Chains:
     """All contracts of a ticker by expiration, as they were at a monotonic instant."""
 
     at_s: float
-    by_day: dict[date, tuple[OptionContract, ...]]
+    by_day: dict[date, tuple[Listed, ...]]
     count: int
 
 
@@ -80,13 +101,19 @@ class Listing:
         """Those of the standard contracts, in order. Raises FeedUnavailable."""
         chains = await self._chains_of(symbol)
         today = self._first_day()
-        return tuple(day for day in sorted(chains) if day >= today)
+        return tuple(
+            day for day in sorted(chains) if day >= today and any(one.standard for one in chains[day])
+        )
 
     async def fetch_contracts(self, symbol: str, expiration: date) -> Sequence[OptionContract]:
         """The standard contracts that expire then. Raises FeedUnavailable."""
-        if expiration < self._first_day():
-            return ()
-        return (await self._chains_of(symbol)).get(expiration, ())
+        listed = await self.fetch_listed(symbol, expiration, expiration)
+        return tuple(one.contract for one in listed if one.standard)
+
+    async def fetch_listed(self, symbol: str, first: date, last: date) -> Sequence[Listed]:
+        """All contracts on a ticker that expire from the first to the last day, adjusted ones too. Raises FeedUnavailable."""
+        chains, first = await self._chains_of(symbol), max(first, self._first_day())
+        return tuple(one for day in sorted(chains) if first <= day <= last for one in chains[day])
 
     async def _ask_asset(self, symbol: str) -> Instrument | None:
         answer = await self._wire.get(f"/v2/assets/{quote(symbol, safe='')}")
@@ -105,13 +132,13 @@ class Listing:
         if answer.ok and not isinstance(answer.data, dict):
             raise FeedUnavailable("Alpaca did not tell the option contract")
         listed = _read_contract(answer.data) if answer.ok else None
-        if listed is None or listed[0] != contract:
+        if listed is None or listed.contract != contract or not listed.standard:
             return None
         return Instrument(
             symbol,
             contract.name,
             "option",
-            tradable=listed[1],
+            tradable=listed.tradable,
             tick=option_tick(symbol, Decimal(3)),
             contract=contract,
             last_trade_us=self._last_trade_us(contract.expiration),
@@ -129,15 +156,15 @@ class Listing:
             self._assets_at_s = now_s
         return self._assets
 
-    async def _chains_of(self, symbol: str) -> dict[date, tuple[OptionContract, ...]]:
+    async def _chains_of(self, symbol: str) -> dict[date, tuple[Listed, ...]]:
         if is_option(symbol) or not is_asked_for(symbol):
             return {}
         kept = self._chains.get(symbol)
         now_s = self._clock.monotonic_s()
         if kept is None or now_s - kept.at_s > _CONTRACTS_S:
-            by_day: dict[date, list[OptionContract]] = {}
-            for contract in await self._ask_contracts(symbol):
-                by_day.setdefault(contract.expiration, []).append(contract)
+            by_day: dict[date, list[Listed]] = {}
+            for one in await self._ask_contracts(symbol):
+                by_day.setdefault(one.contract.expiration, []).append(one)
             ordered = {day: _in_order(some) for day, some in by_day.items()}
             kept = _Chains(now_s, ordered, sum(map(len, ordered.values())))
             self._chains[symbol] = kept
@@ -150,7 +177,7 @@ class Listing:
         # A ticker without contracts takes a place too.
         return sum(one.count + 1 for one in self._chains.values())
 
-    async def _ask_contracts(self, symbol: str) -> Sequence[OptionContract]:
+    async def _ask_contracts(self, symbol: str) -> Sequence[Listed]:
         """All pages. Both bounds are always sent: without them Alpaca lists no further than the coming weekend."""
         first = self._first_day()
         query = {
@@ -160,15 +187,17 @@ class Listing:
             "expiration_date_lte": (first + _FURTHEST).isoformat(),
             "limit": str(_PAGE),
         }
-        found: dict[str, OptionContract] = {}
+        found: dict[str, Listed] = {}
         for _ in range(_MAX_PAGES):
             answer = await self._wire.get("/v2/options/contracts", query, cap=LIST_CAP, slow=True)
             if answer.status in (404, 422) and not found:
                 return ()
-            for row in _contract_rows(answer):
+            for at, row in enumerate(_contract_rows(answer), start=1):
                 listed = _read_contract(row)
-                if listed is not None and listed[0].underlying == symbol:
-                    found[listed[0].symbol] = listed[0]
+                if listed is not None and listed.contract.underlying == symbol:
+                    found[listed.contract.symbol] = listed
+                if at % _ROWS_IN_A_ROW == 0:
+                    await asyncio.sleep(0)
             token = text_of(fields_of(answer.data).get("next_page_token"))
             if token is None:
                 return tuple(found.values())
@@ -189,8 +218,9 @@ class Listing:
         return near[-1].close_us if near else eastern_us(expiration, _CLOSE)
 
 
-def _in_order(contracts: Sequence[OptionContract]) -> tuple[OptionContract, ...]:
-    return tuple(sorted(contracts, key=lambda one: (one.strike, one.option_type)))
+def _in_order(listed: Sequence[Listed]) -> tuple[Listed, ...]:
+    """As a chain is ordered (`ChainRow.order`), within one expiration."""
+    return tuple(sorted(listed, key=lambda one: ChainRow(one.contract, None).order))
 
 
 def _contract_rows(answer: Answer) -> list[Any]:
@@ -218,13 +248,19 @@ def _read_asset(row: object) -> Instrument | None:
     )
 
 
-def _read_contract(row: object) -> tuple[OptionContract, bool] | None:
-    """A standard contract on 100 shares, and whether it can be traded; adjusted ones, whose deliverable differs, are left out."""
+def _read_contract(row: object) -> Listed | None:
+    """A contract, adjusted or not; its other deliverables, where they are told, are not read: an adjusted one has no size here."""
     told = fields_of(row)
     symbol = text_of(told.get("symbol"))
     contract = None if symbol is None else find_contract(symbol)
-    if contract is None or contract.symbol != symbol or contract.adjusted:
+    if contract is None or contract.symbol != symbol:
         return None
-    if any(price_of(told.get(name, CONTRACT_SIZE)) != CONTRACT_SIZE for name in ("size", "multiplier")):
-        return None
-    return contract, told.get("tradable", True) is True and told.get("status", "active") == "active"
+    sizes = {price_of(told.get(name, CONTRACT_SIZE)) for name in ("size", "multiplier")}
+    size = sizes.pop() if len(sizes) == 1 and not contract.adjusted else None
+    return Listed(
+        contract,
+        told.get("tradable", True) is True and told.get("status", "active") == "active",
+        int(size) if size and size == int(size) else None,
+        whole_of(told.get("open_interest")),
+        date_of(told.get("open_interest_date")),
+    )

@@ -16,6 +16,7 @@ _LONGEST_TEXT = 256
 _LARGEST_PRICE = Decimal("1e9")
 _LARGEST_SIZE = Decimal("9e9")
 """Both leave room below the signed 64-bit integers in which the ledger keeps millionths and billionths."""
+_LARGEST_FIGURE = 1e9
 _DATE = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,12})?(?:[Zz]|[+-]\d\d:\d\d)?\Z", re.ASCII)
 _FRACTION = re.compile(r"(?<=\.)\d+", re.ASCII)
@@ -81,6 +82,25 @@ def count_of(value: object) -> int | None:
     """A whole number from 0 up."""
     number = _number(value, 0, _LARGEST_SIZE)
     return None if number is None else int(number)
+
+
+def whole_of(value: object) -> int | None:
+    """A whole number from 0 up that is told as one: nothing is rounded."""
+    number = size_of(value)
+    return int(number) if number is not None and number == int(number) else None
+
+
+def figure_of(value: object) -> float | None:
+    """A finite number of either sign, of a size that some model may have found."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+        return None
+    if isinstance(value, str) and len(value) > _FURTHEST:
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) <= _LARGEST_FIGURE else None
 
 
 def date_of(value: object) -> date | None:

@@ -1,6 +1,7 @@
-"""The replay feed: plays a file of recorded quotes once, from the start of the process on, faster or slower than it was.
+"""The replay feed: plays a file of recorded quotes once, from the start of the process on, faster or slower than it was; recorded option
+chains stand still beside it (`standing`), or alone.
 
-Nothing is added to what was recorded: no last price, no previous close, no trades, no options, no company names. A quote says when it really
+Nothing is added to what was recorded: no last price, no previous close, no trades, no company names. A quote says when it really
 was (`recorded_at_us`); `as_of_us` is the instant at which it was played. Bars are of the midpoint, on the clock of the play: at a speed of 60
 each minute bar holds an hour of the recording. When the file has ended the last quotes stand, and the market is closed (`ReplayHours`).
 Each process plays for itself, so a replay is for one process.
@@ -21,9 +22,11 @@ from paiid.domain.occ import OptionContract
 from paiid.domain.option_chain import ChainRow
 from paiid.domain.quotes import Quote
 from paiid.feeds import FeedEvent, Heard
+from paiid.feeds.replay.files import recordings_in
 from paiid.feeds.replay.hours import ReplayHours
 from paiid.feeds.replay.minutes import Minutes
-from paiid.feeds.replay.recording import MOST_SYMBOLS, ReplayError, Row, look_through, rows
+from paiid.feeds.replay.recording import MOST_SYMBOLS, ReplayError, Row, rows
+from paiid.feeds.replay.standing import Standing
 from paiid.feeds.search import best_matches
 
 __all__ = ["ReplayError", "ReplayFeed", "ReplayHours"]
@@ -42,7 +45,8 @@ _SHORTEST_RESEND_S, _LONGEST_RESEND_S = 5.0, 60.0
 
 
 class ReplayFeed:
-    """A `Feed` of a recording (`recording` says how the file looks). `hours` are those of its market.
+    """A `Feed` of a recording (`recording` and `chain_recording` say how the files look). `hours` are those of its market, which has
+    closed a second after the last row; of chains alone, a second after the start.
 
     `resend_interval_s` follows from the recording: half as long again as the longest time a symbol goes without a row, from 5 s to 60 s.
     """
@@ -55,30 +59,34 @@ class ReplayFeed:
     indices: Sequence[tuple[str, str]] = ()
 
     def __init__(self, clock: Clock, path: Path, speed: float) -> None:
-        """Looks through the whole file, which takes some seconds a million rows, and begins to play. Raises ReplayError, ValueError
-        for a speed that is not above 0 and at most `FASTEST`."""
+        """`path` is a file, or several with commas between them. Looks through all of them, which takes some seconds a million rows, and
+        begins to play. Raises ReplayError, ValueError for a speed that is not above 0 and at most `FASTEST`."""
         if not 0 < speed <= FASTEST:
             raise ValueError(f"the speed must be above 0 and at most {FASTEST:.0f}")
-        contents = look_through(path)
+        found = recordings_in(path)
+        contents = found.contents
         self._clock = clock
         self._speed = speed
-        self._first_us = contents.first_us
+        self._start_us = clock.now_us()
+        self._first_us = 0 if contents is None else contents.first_us
+        played = () if contents is None else contents.symbols
+        self._standing = Standing(found.chains, found.days, self._start_us, self.source)
         self._instruments = {
-            symbol: Instrument(symbol, symbol, "stock", fractionable=True) for symbol in contents.symbols
+            symbol: Instrument(symbol, symbol, "stock", fractionable=True)
+            for symbol in (*played, *self._standing.symbols)
         }
-        gap_s = 1.5 * contents.longest_gap_us / 1_000_000 / speed
+        gap_s = 0.0 if contents is None else 1.5 * contents.longest_gap_us / 1_000_000 / speed
         self.resend_interval_s = min(max(gap_s, _SHORTEST_RESEND_S), _LONGEST_RESEND_S)
-        self._rows = rows(path)
-        self._next: Row | None = next(self._rows, None)
-        self._memory: dict[str, Quote] = {}
-        self._minutes = Minutes(contents.symbols)
+        self._played = frozenset(played)
+        self._rows = None if found.quotes is None else rows(found.quotes)
+        self._next: Row | None = None if self._rows is None else next(self._rows, None)
+        self._memory: dict[str, Quote] = dict(self._standing.quotes)
+        self._minutes = Minutes(played)
         self._followed: frozenset[str] = frozenset()
         self._order: tuple[str, ...] = ()
         self._waiting: deque[Quote] | None = None
-        self._start_us = clock.now_us()
-        self.hours = ReplayHours(
-            self._start_us, self._played_at_us(contents.last_us) + _OPEN_AFTER_THE_LAST_US
-        )
+        ends_us = self._start_us if contents is None else self._played_at_us(contents.last_us)
+        self.hours = ReplayHours(self._start_us, ends_us + _OPEN_AFTER_THE_LAST_US)
 
     async def start(self) -> None:
         """The play has begun with the constructor."""
@@ -86,7 +94,8 @@ class ReplayFeed:
     async def stop(self) -> None:
         """Close the file; what was played stays."""
         self._next = None
-        self._rows.close()
+        if self._rows is not None:
+            self._rows.close()
 
     # -- the play -----------------------------------------------------------------------------------
 
@@ -101,10 +110,10 @@ class ReplayFeed:
             row = self._next
             if row is None or self._played_at_us(row.played_us) > now_us:
                 return True
-            if row.symbol in self._instruments:
+            if row.symbol in self._played:
                 self._play(row)
             try:
-                self._next = next(self._rows, None)
+                self._next = None if self._rows is None else next(self._rows, None)
             except ReplayError:
                 self._next = None
         return False
@@ -143,7 +152,7 @@ class ReplayFeed:
         return self._memory.get(symbol)
 
     async def fetch_instrument(self, symbol: str) -> Instrument | None:
-        return self._instruments.get(symbol)
+        return self._instruments.get(symbol) or self._standing.instrument(symbol)
 
     async def search(self, text: str, limit: int) -> Sequence[Instrument]:
         return best_matches(self._instruments.values(), text, limit)
@@ -160,16 +169,19 @@ class ReplayFeed:
         return self._minutes.find(symbol, timeframe, start_us, end_us, limit)
 
     async def fetch_expirations(self, symbol: str) -> Sequence[date]:
-        return []
+        """As they were listed on the recorded day, those that have passed since too."""
+        return self._standing.expirations(symbol)
 
     async def fetch_contracts(self, symbol: str, expiration: date) -> Sequence[OptionContract]:
-        return []
+        return self._standing.contracts(symbol, expiration)
 
     async def fetch_chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
-        return []
+        """With the quotes and the open interest that were recorded; each quote says when (`recorded_at_us`)."""
+        return tuple(self._standing.rows(symbol, first, last))
 
     async def fetch_dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
-        return []
+        """None: no file tells them."""
+        return ()
 
     async def fetch_corporate_actions(
         self, symbols: Sequence[str], ex_date: date

@@ -8,12 +8,12 @@ is up to a minute earlier than one before it is taken as if it came at the same 
 import csv
 import gzip
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from paiid.domain.calendar import EASTERN
 from paiid.domain.instruments import is_option, parse_symbol
@@ -24,10 +24,12 @@ MOST_SYMBOLS = 4096
 MOST_CHARACTERS = 1024
 """Of one line."""
 MOST_DISORDER_US = 60_000_000
-_MOST_DOLLARS = Decimal(10_000_000)
-_MOST_SHARES = Decimal(10_000_000_000)
+MOST_DOLLARS = Decimal(10_000_000)
+MOST_SHARES = Decimal(10_000_000_000)
 _MOST_PLACES = 9
 _TO_THE_MINUTE = len("2013-10-08T04:00")
+_UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
+_T = TypeVar("_T")
 
 
 class ReplayError(Exception):
@@ -83,21 +85,42 @@ def look_through(path: Path) -> Contents:
 
 def rows(path: Path) -> Generator[Row, None, None]:
     """The rows of a file, read as they are asked for. Raises ReplayError."""
+    return table(path, HEADER, _Reader().row)
+
+
+def header_of(path: Path) -> list[str]:
+    """The fields of the first line. Raises ReplayError."""
+    try:
+        with _opened(path) as file:
+            return next(csv.reader(_short_lines(file)), [])
+    except _UNREADABLE as error:
+        raise _cannot_be_read(0, error) from error
+
+
+def table(
+    path: Path, header: list[str], read: Callable[[int, list[str]], _T], most_rows: int = MOST_ROWS
+) -> Generator[_T, None, None]:
+    """What `read` makes of the number (from 1 on) and the fields of each row; it raises BadRowError. Raises ReplayError."""
     number = 1
     try:
         with _opened(path) as file:
             lines = csv.reader(_short_lines(file))
-            if next(lines, None) != HEADER:
-                raise ReplayError(f"line 1: the header must be {','.join(HEADER)}")
-            reader = _Reader()
+            if next(lines, None) != header:
+                raise ReplayError(f"line 1: the header must be {','.join(header)}")
             for number, fields in enumerate(lines, start=2):
-                if number - 1 > MOST_ROWS:
-                    raise ReplayError(f"line {number}: more than {MOST_ROWS} rows")
-                yield reader.row(number - 1, fields)
-    except _BadRowError as error:
+                if number - 1 > most_rows:
+                    raise ReplayError(f"line {number}: more than {most_rows} rows")
+                if len(fields) != len(header):
+                    raise BadRowError(f"{len(fields)} fields instead of {len(header)}")
+                yield read(number - 1, fields)
+    except BadRowError as error:
         raise ReplayError(f"line {number}: {error}") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise ReplayError(f"the file cannot be read behind line {number} ({type(error).__name__})") from error
+    except _UNREADABLE as error:
+        raise _cannot_be_read(number, error) from error
+
+
+def _cannot_be_read(number: int, error: Exception) -> ReplayError:
+    return ReplayError(f"the file cannot be read behind line {number} ({type(error).__name__})")
 
 
 def _opened(path: Path) -> TextIO:
@@ -113,7 +136,7 @@ def _short_lines(file: TextIO) -> Iterator[str]:
         yield line
 
 
-class _BadRowError(Exception):
+class BadRowError(Exception):
     """What is wrong with a row."""
 
 
@@ -127,21 +150,19 @@ class _Reader:
         self._symbols: dict[str, str] = {}
 
     def row(self, number: int, fields: list[str]) -> Row:
-        if len(fields) != len(HEADER):
-            raise _BadRowError(f"{len(fields)} fields instead of {len(HEADER)}")
         recorded_us = self._time_us(fields[0])
         if self._latest_us - recorded_us > MOST_DISORDER_US:
-            raise _BadRowError("more than a minute earlier than a row before it")
+            raise BadRowError("more than a minute earlier than a row before it")
         self._latest_us = max(self._latest_us, recorded_us)
         return Row(
             number,
             self._symbol(fields[1]),
             recorded_us,
             self._latest_us,
-            _amount("bid", fields[2], _MOST_DOLLARS),
-            _amount("bid_size", fields[3], _MOST_SHARES),
-            _amount("ask", fields[4], _MOST_DOLLARS),
-            _amount("ask_size", fields[5], _MOST_SHARES),
+            amount_of("bid", fields[2], MOST_DOLLARS),
+            amount_of("bid_size", fields[3], MOST_SHARES),
+            amount_of("ask", fields[4], MOST_DOLLARS),
+            amount_of("ask_size", fields[5], MOST_SHARES),
         )
 
     def _time_us(self, text: str) -> int:
@@ -157,7 +178,7 @@ class _Reader:
         except (ValueError, InvalidOperation, OverflowError):
             seconds = Decimal(-1)
         if not seconds.is_finite() or not 0 <= seconds < 60 or (rest and rest[0] != ":"):
-            raise _BadRowError("time_et is not a time such as 2013-10-08T04:00:00")
+            raise BadRowError("time_et is not a time such as 2013-10-08T04:00:00")
         return self._minute_us + int(seconds * 1_000_000)
 
     def _symbol(self, text: str) -> str:
@@ -169,20 +190,21 @@ class _Reader:
         except ValueError:
             right = False
         if not right:
-            raise _BadRowError("symbol is not a ticker such as SPY or BRK.B")
+            raise BadRowError("symbol is not a ticker such as SPY or BRK.B")
         if len(self._symbols) < MOST_SYMBOLS:
             self._symbols[text] = text
         return text
 
 
-def _amount(name: str, text: str, most: Decimal) -> Decimal:
+def amount_of(name: str, text: str, most: Decimal) -> Decimal:
+    """A number from 0 up. Raises BadRowError."""
     try:
         amount = Decimal(text)
     except InvalidOperation:
         amount = Decimal(-1)
     if not amount.is_finite() or not 0 <= amount <= most:
-        raise _BadRowError(f"{name} is not a number from 0 to {most}")
+        raise BadRowError(f"{name} is not a number from 0 to {most}")
     exponent = amount.as_tuple().exponent
     if not isinstance(exponent, int) or exponent < -_MOST_PLACES:
-        raise _BadRowError(f"{name} has more than {_MOST_PLACES} decimal places")
+        raise BadRowError(f"{name} has more than {_MOST_PLACES} decimal places")
     return amount

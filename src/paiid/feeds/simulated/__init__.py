@@ -18,9 +18,10 @@ from paiid.domain.option_chain import ChainRow
 from paiid.domain.quotes import Quote
 from paiid.feeds import FeedEvent, Heard
 from paiid.feeds.search import best_matches
+from paiid.feeds.simulated.activity import Activity
 from paiid.feeds.simulated.dividends import dividend_of
 from paiid.feeds.simulated.listing import LISTINGS
-from paiid.feeds.simulated.options import Options
+from paiid.feeds.simulated.options import Model, Options
 from paiid.feeds.simulated.tape import Tape
 from paiid.feeds.simulated.walk import factor_of
 
@@ -117,15 +118,23 @@ class SimulatedFeed:
 
     async def fetch_chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
         rows: list[ChainRow] = []
-        for expiration in await self.fetch_expirations(symbol):
-            if first <= expiration <= last:
-                contracts = await self.fetch_contracts(symbol, expiration)
-                quotes = await self.fetch_quotes([one.symbol for one in contracts])
-                rows += [ChainRow(one, quotes.get(one.symbol)) for one in contracts]
+        for some in self._options.rows(symbol, first, last, self._clock.now_us()):
+            rows += some
+            await asyncio.sleep(0)
         return rows
 
+    def activity(self, symbol: str) -> Activity | None:
+        """How much of a contract is traded today and held; None for what is no contract listed now."""
+        return self._options.activity(symbol, self._clock.now_us())
+
+    def model(self, symbol: str) -> Model | None:
+        """What the quote of a contract is made from now; None for what is no contract listed now."""
+        return self._options.model(symbol, self._clock.now_us())
+
     async def fetch_dividends(self, symbol: str, first: date, last: date) -> Sequence[CorporateAction]:
-        return []
+        """None ever: they are paid (`fetch_corporate_actions`), but the simulated price does not fall by them, so its options are worth
+        what they are without (`surface`). A dividend told here would be priced into contracts whose quotes know of none."""
+        return ()
 
     async def fetch_corporate_actions(
         self, symbols: Sequence[str], ex_date: date

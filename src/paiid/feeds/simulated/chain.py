@@ -39,13 +39,12 @@ class Chain:
         """The strikes listed at an instant, in order, each with the instant since when it is."""
         # The last ones come a week before the end: what is added later nobody could get out of.
         latest_us = min(at_us, expiration.until_us - _WEEK_US)
-        rounds = max(0, latest_us - expiration.since_us) // _ADDED_EVERY_US + 1
+        rounds = (latest_us - expiration.added_from_us) // _ADDED_EVERY_US
         kept = self._kept.get(expiration)
         if kept is not None and kept[0] == rounds:
             return kept[1]
         since: dict[Decimal, int] = {}
-        for number in range(rounds):
-            added_us = expiration.since_us + number * _ADDED_EVERY_US
+        for added_us in _instants(expiration, rounds):
             for strike in self._around(self._walk.price(added_us)):
                 since.setdefault(strike, added_us)
         strikes = dict(sorted(since.items()))
@@ -56,11 +55,23 @@ class Chain:
 
     def contracts(self, expiration: Expiration, at_us: int) -> Iterator[OptionContract]:
         """Call and put of each strike, from the lowest up."""
-        for strike in self.strikes(expiration, at_us):
+        return (contract for contract, _ in self.listed(expiration, at_us))
+
+    def listed(self, expiration: Expiration, at_us: int) -> Iterator[tuple[OptionContract, int]]:
+        """The same, each with the instant since when it is listed."""
+        for strike, since_us in self.strikes(expiration, at_us).items():
             for right in _RIGHTS:
-                yield OptionContract(self.root, expiration.day, right, strike)
+                yield OptionContract(self.root, expiration.day, right, strike), since_us
 
     def _around(self, price: float) -> Iterator[Decimal]:
         tenths = price * 10 / self._step
         for number in range(max(1, ceil(tenths * (1 - _REACH))), floor(tenths * (1 + _REACH)) + 1):
             yield Decimal(number * self._step).scaleb(-1)
+
+
+def _instants(expiration: Expiration, rounds: int) -> Iterator[int]:
+    """When strikes were added, up to that many rounds behind `added_from_us`: at the listing, and every four weeks."""
+    yield expiration.since_us
+    earlier = (expiration.added_from_us - expiration.since_us - 1) // _ADDED_EVERY_US
+    for number in range(-earlier, rounds + 1):
+        yield expiration.added_from_us + number * _ADDED_EVERY_US

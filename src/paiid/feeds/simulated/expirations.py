@@ -1,8 +1,8 @@
 """On which days the options of the simulated market expire, and from when to when each of those is listed.
 
-Weekly ones on the next four Fridays, monthly ones on the third Fridays of the next nine months; where the exchange is
-closed on the Friday, on the trading day before, as the OCC does. The dates are the exchange's even where the market
-never closes, so that symbols look the same under all hours.
+Weekly ones on the next four Fridays, monthly ones on the third Fridays of the next nine months, yearly ones on the third Fridays of the
+next two or three Januaries; where the exchange is closed on the Friday, on the trading day before, as the OCC does. The dates are the
+exchange's even where the market never closes, so that symbols look the same under all hours.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,25 @@ _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 # Nine months and a bit: the third Friday may come late in its month.
 _MOST_WEEKS = 42
+_JANUARY = 1
+_YEARLY_SINCE = (9, 3)
+"""Januaries are listed since the third Friday of this month, so many years before."""
+_MOST_WEEKS_OF_YEARLY = 126
 
 
 @dataclass(frozen=True, slots=True)
 class Expiration:
-    """An expiration, listed from `since_us` up to but not including `until_us`, the end of its last trading day."""
+    """An expiration, listed from `since_us` up to but not including `until_us`, the end of its last trading day.
+
+    Strikes are added every four weeks counted from `added_from_us`, backwards too: of a January that is the instant at which it would be
+    listed as a monthly one. `monthly` tells those of a third Friday from the weekly ones.
+    """
 
     day: date
     since_us: int
     until_us: int
+    added_from_us: int
+    monthly: bool
 
 
 class Expirations:
@@ -42,25 +52,39 @@ class Expirations:
         if roll_us != self._roll_us:
             today = eastern_date(at_us)
             friday = today + timedelta(days=(_FRIDAY - today.weekday()) % 7)
-            fridays = (friday + n * _WEEK for n in range(_MOST_WEEKS))
-            near = (self._on(one) for one in fridays if _is_third(one) or one - friday <= _WEEKS * _WEEK)
+            fridays = [friday + n * _WEEK for n in range(_MOST_WEEKS_OF_YEARLY)]
+            near = (self._on(one) for one in fridays if _may_be_listed(one, one - friday))
             self._listed = {one.day: one for one in near if one.since_us <= at_us < one.until_us}
             self._roll_us = roll_us
         return self._listed
 
     def _on(self, friday: date) -> Expiration:
         """The expiration of a week, listed as the monthly one where it is both."""
-        before = friday - _WEEKS * _WEEK
-        if _is_third(friday):
+        before, monthly = friday - _WEEKS * _WEEK, _is_third(friday)
+        if monthly:
             month = friday.year * 12 + friday.month - 1 - _MONTHS
-            first = date(month // 12, month % 12 + 1, 15)
-            before = first + timedelta(days=(_FRIDAY - first.weekday()) % 7)
+            before = _third_friday(month // 12, month % 12 + 1)
         day = _trading_day(friday)
-        return Expiration(day, self._end_us(_trading_day(before)), self._end_us(day))
+        added_from_us = since_us = self._end_us(_trading_day(before))
+        if monthly and friday.month == _JANUARY:
+            since_month, years = _YEARLY_SINCE
+            since_us = self._end_us(_trading_day(_third_friday(friday.year - years, since_month)))
+        return Expiration(day, since_us, self._end_us(day), added_from_us, monthly)
 
     def _end_us(self, day: date) -> int:
         [session] = self._hours.sessions(day, day)
         return session.close_us
+
+
+def _may_be_listed(friday: date, ahead: timedelta) -> bool:
+    if not _is_third(friday):
+        return ahead <= _WEEKS * _WEEK
+    return friday.month == _JANUARY or ahead < _MOST_WEEKS * _WEEK
+
+
+def _third_friday(year: int, month: int) -> date:
+    first = date(year, month, 15)
+    return first + timedelta(days=(_FRIDAY - first.weekday()) % 7)
 
 
 def _is_third(friday: date) -> bool:

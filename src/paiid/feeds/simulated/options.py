@@ -1,23 +1,27 @@
 """The quotes of the simulated market's options, each made from the quote of its underlying when it is asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from math import ceil, floor
+from itertools import islice
+from math import ceil, floor, log
 
 from paiid.domain.calendar import MarketHours
 from paiid.domain.instruments import Instrument, has_penny_ticks, option_tick
 from paiid.domain.occ import OptionContract, find_contract
+from paiid.domain.option_chain import ChainRow
 from paiid.domain.quotes import Quote
+from paiid.feeds.simulated.activity import Activity, TradingDay, activity_of, trading_day_at
 from paiid.feeds.simulated.chain import Chain
-from paiid.feeds.simulated.expirations import Expirations
+from paiid.feeds.simulated.expirations import Expiration, Expirations
 from paiid.feeds.simulated.listing import Listing
-from paiid.feeds.simulated.surface import value
+from paiid.feeds.simulated.surface import implied_volatility, value
 from paiid.feeds.simulated.walk import Line, hash64
 
-MOST_KEPT = 4096
-"""Contracts that are remembered."""
+MOST_KEPT = 8192
+"""Contracts that are remembered: more than any symbol has."""
+_ROWS_IN_A_ROW = 100
 _YEAR_US = 365.25 * 86_400_000_000
 _NICKEL_FROM_CENTS = 300
 _NICKEL = 5
@@ -35,12 +39,27 @@ class _Listed:
 
     contract: OptionContract
     since_us: int
-    until_us: int
+    expiration: Expiration
     seed: int
     penny: bool
     newest: Quote | None = None
     close_of_us: int = -1
     close: Decimal = Decimal(0)
+
+    @property
+    def until_us(self) -> int:
+        """The end of its last trading day."""
+        return self.expiration.until_us
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What the market makes the quotes of a contract from: dollars of the underlying, years to expiration, and a volatility (a
+    fraction a year) over neither interest nor dividends (`surface`)."""
+
+    spot: float
+    years: float
+    volatility: float
 
 
 class Options:
@@ -97,16 +116,80 @@ class Options:
         if known is None:
             return None
         underlying, roll_us = known.contract.underlying, self._hours.previous_roll_us(at_us)
-        spot = (
-            self._quote_of(underlying) if self._hours.is_open(at_us) else self._close_of(underlying, roll_us)
-        )
+        spot = self._spot(underlying, at_us, roll_us)
+        return None if spot is None else self._quoted(known, spot, roll_us)
+
+    def rows(self, symbol: str, first: date, last: date, at_us: int) -> Iterator[list[ChainRow]]:
+        """All contracts on a symbol that expire from the first to the last day, by expiration and strike, the call first, in parts that
+        take some milliseconds each. All are of one instant, however long it takes to draw them."""
+        chain, roll_us = self._find_chain(symbol), self._hours.previous_roll_us(at_us)
+        spot = self._spot(symbol, at_us, roll_us) if chain is not None else None
+        if chain is None or spot is None:
+            return
+        day = self._day(symbol, at_us, roll_us)
+        for expiration in list(self._expirations.listed(at_us).values()):
+            if not first <= expiration.day <= last or at_us >= expiration.until_us:
+                continue
+            listed = chain.listed(expiration, at_us)
+            while some := list(islice(listed, _ROWS_IN_A_ROW)):
+                known = [self._remembered(contract, since_us, expiration) for contract, since_us in some]
+                yield [self._row(one, spot, roll_us, day) for one in known]
+
+    def _row(self, known: _Listed, spot: Quote, roll_us: int, day: TradingDay) -> ChainRow:
+        told = self._activity(known, day)
+        quote = self._quoted(known, spot, roll_us)
+        return ChainRow(known.contract, quote, told.volume, told.open_interest, told.open_interest_day)
+
+    def activity(self, symbol: str, at_us: int) -> Activity | None:
+        """How much of a contract is traded and held; None where it is not listed."""
+        known = self._find(symbol, at_us)
+        if known is None:
+            return None
+        roll_us = self._hours.previous_roll_us(at_us)
+        return self._activity(known, self._day(known.contract.underlying, at_us, roll_us))
+
+    def model(self, symbol: str, at_us: int) -> Model | None:
+        """What the quote of this instant is made from; None where the contract is not listed."""
+        known = self._find(symbol, at_us)
+        if known is None:
+            return None
+        contract = known.contract
+        spot = self._spot(contract.underlying, at_us, self._hours.previous_roll_us(at_us))
         if spot is None:
             return None
+        price, years = float(spot.mid), _years(known, spot)
+        volatility = self._listings[contract.underlying].volatility_pct / 100
+        moneyness = log(float(contract.strike) / price)
+        return Model(price, years, implied_volatility(volatility, moneyness, years))
+
+    def _spot(self, underlying: str, at_us: int, roll_us: int) -> Quote | None:
+        """What options are quoted by: the underlying's quote in the session, its last one out of it."""
+        if self._hours.is_open(at_us):
+            return self._quote_of(underlying)
+        return self._close_of(underlying, roll_us)
+
+    def _day(self, underlying: str, at_us: int, roll_us: int) -> TradingDay:
+        close = float(self._close_of(underlying, roll_us).mid)
+        return trading_day_at(self._hours, at_us, roll_us, close)
+
+    def _activity(self, known: _Listed, day: TradingDay) -> Activity:
+        return activity_of(
+            self._listings[known.contract.underlying],
+            known.contract,
+            known.seed,
+            known.since_us,
+            known.until_us,
+            day,
+            monthly=known.expiration.monthly,
+        )
+
+    def _quoted(self, known: _Listed, spot: Quote, roll_us: int) -> Quote:
         if known.close_of_us != roll_us:
+            underlying = known.contract.underlying
             known.close = _last_cents(*self._sides(known, self._close_of(underlying, roll_us)), known.penny)
             known.close_of_us, known.newest = roll_us, None
         if known.newest is None or known.newest.sequence != spot.sequence:
-            known.newest = self._made(symbol, known, spot)
+            known.newest = self._made(known.contract.symbol, known, spot)
         return known.newest
 
     def _made(self, symbol: str, known: _Listed, spot: Quote) -> Quote:
@@ -129,8 +212,7 @@ class Options:
         """Bid and ask in whole cents on the tick, rounded outwards so that they never meet, and the value between."""
         contract, price = known.contract, float(spot.mid)
         volatility = self._listings[contract.underlying].volatility_pct / 100
-        years = max(0, known.until_us - spot.as_of_us) / _YEAR_US
-        worth = value(contract.option_type, price, float(contract.strike), years, volatility)
+        worth = value(contract.option_type, price, float(contract.strike), _years(known, spot), volatility)
         half = min(
             _LEAST_HALF_SPREAD + _HALF_SPREAD_OF_VALUE * worth,
             _LEAST_HALF_SPREAD + _HALF_SPREAD_OF_SPOT * price,
@@ -165,12 +247,22 @@ class Options:
         since_us = None if expiration is None else chain.strikes(expiration, at_us).get(contract.strike)
         if expiration is None or since_us is None:
             return None
-        if len(self._known) >= MOST_KEPT:
-            self._known.clear()
-        seed = hash64(self._seed, *symbol.encode())
-        known = _Listed(contract, since_us, expiration.until_us, seed, has_penny_ticks(contract.underlying))
-        self._known[symbol] = known
+        return self._remembered(contract, since_us, expiration)
+
+    def _remembered(self, contract: OptionContract, since_us: int, expiration: Expiration) -> _Listed:
+        symbol = contract.symbol
+        known = self._known.get(symbol)
+        if known is None:
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            seed = hash64(self._seed, *symbol.encode())
+            penny = has_penny_ticks(contract.underlying)
+            known = self._known[symbol] = _Listed(contract, since_us, expiration, seed, penny)
         return known
+
+
+def _years(known: _Listed, spot: Quote) -> float:
+    return max(0, known.until_us - spot.as_of_us) / _YEAR_US
 
 
 def _last_cents(bid: int, ask: int, worth: float, penny: bool) -> Decimal:

@@ -29,7 +29,7 @@ _SATURDAY, _SUNDAY = 5, 6
 def contract_json(
     exchange: Exchange, contract: OptionContract, *, deliverables: bool = False
 ) -> dict[str, Any]:
-    """The contract object. The market tells no open interest, so its fields are left out."""
+    """The contract object; what the market does not tell is left out."""
     symbol, underlying = contract.symbol, contract.underlying
     told: dict[str, Any] = {
         "id": exchange.asset_ids.of(symbol),
@@ -54,6 +54,10 @@ def contract_json(
         told["close_price"] = text_of(quote.prev_close)
         roll_us = exchange.hours.previous_roll_us(exchange.clock.now_us())
         told["close_price_date"] = str(eastern_date(roll_us))
+    activity = exchange.market.activity(symbol)
+    if activity is not None:
+        told["open_interest"] = str(activity.open_interest)
+        told["open_interest_date"] = str(activity.open_interest_day)
     if deliverables:
         told["deliverables"] = [
             {

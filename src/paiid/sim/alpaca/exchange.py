@@ -18,6 +18,7 @@ from paiid.domain.instruments import Instrument
 from paiid.domain.occ import OptionContract
 from paiid.domain.paper import LATENCY_MS
 from paiid.domain.quotes import Quote
+from paiid.feeds.simulated.activity import Activity
 from paiid.sim.alpaca.accounts import Accounts, SimAccount
 from paiid.sim.alpaca.cancels import PendingCancels
 from paiid.sim.alpaca.ids import AssetIds
@@ -37,6 +38,10 @@ class Market(Protocol):
 
     def instruments(self) -> Sequence[Instrument]:
         """All shares that are listed."""
+        ...
+
+    def activity(self, symbol: str) -> Activity | None:
+        """How much of a contract is traded and held; None where the market does not say."""
         ...
 
     async def fetch_instrument(self, symbol: str) -> Instrument | None:

@@ -33,9 +33,11 @@ HTTP_OPERATIONS = (
 """`data` is every request for market data."""
 DATA_STREAM_OPERATIONS = ("ticks", "connect", "hangup")
 """Of the market data stream: a message of the market, an authentication, the end of a socket that was authenticated."""
-OPERATIONS = (*HTTP_OPERATIONS, "stream", *DATA_STREAM_OPERATIONS, "any")
+CHAIN = "chain"
+"""A page of an option chain, which is spoiled from inside."""
+OPERATIONS = (*HTTP_OPERATIONS, "stream", *DATA_STREAM_OPERATIONS, CHAIN, "any")
 """`any` is every request of the REST API, others than those named here too; never the control endpoint."""
-NO_REQUESTS = frozenset({"stream", *DATA_STREAM_OPERATIONS})
+NO_REQUESTS = frozenset({"stream", *DATA_STREAM_OPERATIONS, CHAIN})
 """What `any` does not mean."""
 _MAX_DELAY_MS = 600_000
 _MAX_BYTES = 1 << 30
@@ -260,8 +262,25 @@ def _data_kinds() -> dict[str, Kind]:
     return {one.name: one for one in kinds}
 
 
-DATA_KINDS = _data_kinds()
-"""Faults of the market data stream alone."""
+def _chain_kinds() -> dict[str, Kind]:
+    chain = (CHAIN,)
+    every = {"every": Param("int", 1, 1, 1000)}
+    kinds = (
+        Kind("chain_nan", "prices and Greeks that are no numbers", chain, CHAIN, every),
+        Kind("chain_zero", "quotes without prices", chain, CHAIN, every),
+        Kind("chain_negative", "prices and volatilities below zero", chain, CHAIN, every),
+        Kind("chain_crossed", "bids above the asks", chain, CHAIN, every),
+        Kind("chain_no_greeks", "neither Greeks nor volatilities", chain, CHAIN, every),
+        Kind("chain_no_quote", "neither quotes nor trades", chain, CHAIN, every),
+        Kind("chain_odd", "fields of other types, and one that nobody knows", chain, CHAIN, every),
+        Kind("chain_page_lost", "a page behind the first is answered 500", chain, CHAIN, event="later_page"),
+        Kind("chain_endless", "the token of the next page is that of this one", chain, CHAIN),
+    )
+    return {one.name: one for one in kinds}
+
+
+DATA_KINDS = {**_data_kinds(), **_chain_kinds()}
+"""Faults of market data alone: of the stream, and of option chains."""
 ALL_KINDS = {**KINDS, **DATA_KINDS}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from paiid.domain.bars import Bar, Timeframe
 from paiid.domain.corporate import CorporateAction
@@ -17,6 +17,8 @@ from paiid.domain.instruments import Instrument
 from paiid.domain.occ import OptionContract
 from paiid.domain.orders import Side
 from paiid.domain.quotes import Quote
+from paiid.feeds.simulated.activity import Activity
+from paiid.feeds.simulated.options import Model
 
 __all__ = ["BaseMarket", "SimMarket", "Thin"]
 
@@ -53,6 +55,15 @@ class BaseMarket(Protocol):
     async def fetch_bars(
         self, symbol: str, timeframe: Timeframe, start_us: int, end_us: int, limit: int
     ) -> Sequence[Bar]: ...
+
+
+@runtime_checkable
+class _Deeper(Protocol):
+    """A market that tells more of its options than quotes."""
+
+    def activity(self, symbol: str) -> Activity | None: ...
+
+    def model(self, symbol: str) -> Model | None: ...
 
 
 @dataclass(slots=True)
@@ -217,6 +228,16 @@ class SimMarket:
     def instruments(self) -> Sequence[Instrument]:
         """Every share that can be traded."""
         return self._base.instruments()
+
+    def activity(self, symbol: str) -> Activity | None:
+        """How much of a contract is traded and held; None where the market does not say."""
+        return self._base.activity(symbol) if isinstance(self._base, _Deeper) else None
+
+    def model(self, symbol: str) -> Model | None:
+        """What the market's own quote of a contract is made from; None where it does not say, and of one whose quote is pinned."""
+        if symbol in self._pins or not isinstance(self._base, _Deeper):
+            return None
+        return self._base.model(symbol)
 
     async def fetch_instrument(self, symbol: str) -> Instrument | None:
         return await self._base.fetch_instrument(symbol)
