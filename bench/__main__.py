@@ -1,22 +1,37 @@
-"""`python -m bench [P1 P2 P3 P4 P4A P5 P6] [--seconds N] [--rounds N]`: measure, and say which goals are reached.
+"""`python -m bench [P1 P2 P3 P4 P4A P5 P6 P7 P8 P9 ACCURACY] [--seconds N] [--rounds N] [--peers]`: measure, and say which goals are
+reached.
 
 Exit code 0 whenever all was measured: a goal missed is a figure, not an error. Ctrl-C ends every process the run
 has started and removes what it has written.
 """
 
 import argparse
+import importlib
 import os
 import platform
 import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import fanout, p1_http, p2_postgres, p3_sqlite, p4_alpaca, p4_latency
+from bench import fanout, p1_http, p2_postgres, p3_sqlite, p4_alpaca, p4_latency, peer_environments
+from bench.figures import Say
 from bench.processes import end_all, interrupt
 
-AREAS = {
+
+def late(module: str) -> Callable[[Say, Path, float, int], bool]:
+    """An area whose module is imported when it runs: those of pricing load what the others have no use for."""
+
+    def run(say: Say, directory: Path, seconds: float, rounds: int) -> bool:
+        reached: bool = importlib.import_module(module).run(say, directory, seconds, rounds)
+        return reached
+
+    return run
+
+
+AREAS: dict[str, Callable[[Say, Path, float, int], bool]] = {
     "P1": p1_http.run,
     "P2": p2_postgres.run,
     "P3": p3_sqlite.run,
@@ -24,7 +39,12 @@ AREAS = {
     "P4A": p4_alpaca.run,
     "P5": fanout.p5,
     "P6": fanout.p6,
+    "P7": late("bench.p7_peers"),
+    "P8": late("bench.p8_american"),
+    "P9": late("bench.p9_json"),
 }
+ON_REQUEST = {"ACCURACY": late("bench.accuracy"), "PICTURE": late("bench.chain_picture")}
+"""Not among those of a plain run: they write documents."""
 MOST_SECONDS = 60.0
 MOST_ROUNDS = 50
 
@@ -37,12 +57,17 @@ def say(line: str) -> None:
 def main(arguments: list[str]) -> int:
     """Run the areas asked for, all by default."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("areas", nargs="*", metavar="AREA", help=f"{', '.join(AREAS)}; default: all")
+    parser.add_argument(
+        "areas", nargs="*", metavar="AREA", help=f"{', '.join(AREAS)} (default: all), {', '.join(ON_REQUEST)}"
+    )
     parser.add_argument("--seconds", type=float, default=3.0, help="of each spell of load (default 3)")
     parser.add_argument("--rounds", type=int, default=5, help="of all contenders in turn (default 5)")
+    parser.add_argument(
+        "--peers", action="store_true", help="install the pricing peers into .venv-bench first"
+    )
     asked = parser.parse_args(arguments)
     areas = [one.upper() for one in asked.areas] or list(AREAS)
-    unknown = [one for one in areas if one not in AREAS]
+    unknown = [one for one in areas if one not in AREAS | ON_REQUEST]
     if unknown:
         parser.error(f"there is no area {', '.join(unknown)}")
     if not 0.1 <= asked.seconds <= MOST_SECONDS or not 1 <= asked.rounds <= MOST_ROUNDS:
@@ -53,6 +78,8 @@ def main(arguments: list[str]) -> int:
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {asked.rounds} rounds of {asked.seconds:g} s"
     )
     say("median of rounds (smallest..largest); ratios are taken within each round")
+    if asked.peers:
+        peer_environments.install(say)
     missed = []
     directory = Path(tempfile.mkdtemp(prefix="paiid-bench-"))
     try:
@@ -60,7 +87,7 @@ def main(arguments: list[str]) -> int:
             say("")
             own = directory / area
             own.mkdir()
-            if not AREAS[area](say, own, asked.seconds, asked.rounds):
+            if not (AREAS | ON_REQUEST)[area](say, own, asked.seconds, asked.rounds):
                 missed.append(area)
     except KeyboardInterrupt:
         say("stopped")

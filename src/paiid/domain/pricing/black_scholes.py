@@ -1,4 +1,6 @@
-"""The value of a European option after Black, Scholes and Merton.
+"""The value of one European option after Black, Scholes and Merton: `european` for a single contract, on `math` alone.
+
+The simulated market prices with it from the moment the service starts; SciPy, which arrays need, takes half a second to load.
 
 Sources: F. Black and M. Scholes, "The Pricing of Options and Corporate Liabilities", Journal of Political Economy 81
 (1973); R. Merton, "Theory of Rational Option Pricing", Bell Journal 4 (1973), for the continuous dividend yield. The
