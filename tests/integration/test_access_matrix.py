@@ -57,6 +57,9 @@ ROUTES = {
     "GET /api/stream/market-indices": "read",
     "GET /api/options/expirations/{symbol}": "read",
     "GET /api/options/chains/{symbol}": "read",
+    "GET /api/options/surface/{symbol}": "read",
+    "POST /api/options/price": "read",
+    "POST /api/options/strategy": "read",
     # A viewer may ask what an order would come to (E16); that he cannot place it is tested with the orders.
     "POST /api/trading/execute": "ask",
     "GET /api/trading/orders": "read",

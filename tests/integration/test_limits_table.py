@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 import tests.limit_probes_alpaca  # it registers its probes, as the next one does
+import tests.limit_probes_analysis
+import tests.limit_probes_options
 import tests.limit_probes_streams
 import tests.limit_probes_wire  # noqa: F401 - it registers its probes
 from tests.conftest import MakeApp

@@ -46,7 +46,11 @@ class Floor:
         self.one: Replica = replica(cast("Database", self.counting), SystemClock())
         self.board, self.demand = Board(), Demand(SystemClock())
         service = PortfolioService(
-            cast("Database", self.counting), state.accounts, state.market, state.portfolio._brokers
+            cast("Database", self.counting),
+            state.accounts,
+            state.market,
+            state.portfolio._brokers,
+            state.portfolio.greeks,
         )
         self.live = LivePortfolio(
             service,

@@ -5,21 +5,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, insert, update
 
-from paiid.core.db import statement
 from paiid.core.instants import instant
-from paiid.core.tables import accounts, positions
 from paiid.domain.money import money_to_int
-from paiid.domain.quotes import Quote
 from paiid.domain.terms import DEFAULT_TERMS
-from paiid.portfolio.store import Day, keep_days
 from tests.conftest import MakeApp
-from tests.fakes import FakeBroker
 from tests.halt_world import add_order
 from tests.market_world import FakeFeed
-from tests.orders_world import QUICK
-from tests.world import App, Client
+from tests.portfolio_world import PortfolioWorld, portfolio_world
 
 POSITION = {
     "symbol", "qty", "side", "avg_entry_price", "market_value", "cost_basis", "unrealized_pl", "unrealized_plpc",
@@ -28,8 +21,8 @@ POSITION = {
 SUMMARY = {
     "account", "total_value", "cash", "buying_power", "options_buying_power", "initial_margin", "maintenance_margin",
     "margin_call", "margin", "options_level", "total_pl", "total_pl_percent", "day_pl", "day_pl_percent",
-    "day_since", "num_positions", "num_winning", "num_losing", "largest_winner", "largest_loser", "exposure", "source",
-    "as_of", "stale", "missing_prices",
+    "day_since", "num_positions", "num_winning", "num_losing", "largest_winner", "largest_loser", "exposure", "greeks",
+    "source", "as_of", "stale", "missing_prices",
 }  # fmt: skip
 ACCOUNT = {
     "id", "name", "broker", "mode", "number", "status", "currency", "cash", "equity", "buying_power",
@@ -39,81 +32,19 @@ ACCOUNT = {
 }  # fmt: skip
 
 
-OPTION = POSITION | {"underlying", "option_type", "strike_price", "expiration_date", "multiplier"}
+OPTION = POSITION | {
+    "underlying", "option_type", "strike_price", "expiration_date", "multiplier", "implied_volatility", "delta", "gamma",
+    "theta", "vega", "rho", "greeks_source", "greeks_as_of", "quality", "position_greeks",
+}  # fmt: skip
 CALL_100, PUT_95 = "AAPL261218C00100000", "AAPL261218P00095000"
 
 
-_POSITION = statement(insert(positions))
-
-
-class World:
-    """An app with a broker and a feed in hand, and its owner."""
-
-    def __init__(self, app: App, broker: FakeBroker, feed: FakeFeed, owner: Client) -> None:
-        self.app, self.broker, self.feed, self.owner = app, broker, feed, owner
-
-    def quote(self, symbol: str, bid: str, ask: str, age_s: float = 0.0) -> Quote:
-        """The newest quote of a symbol, as old as said."""
-        as_of_us = self.app.state.clock.now_us() - int(age_s * 1_000_000)
-        return self.feed.set(symbol, bid, ask, as_of_us=as_of_us)
-
-    async def fill(self, symbol: str, side: str, qty: int, price: str) -> None:
-        """An order that is executed whole, and booked."""
-        answer = await self.owner.execute({"symbol": symbol, "side": side, "qty": qty})
-        assert answer.json()["accepted"], answer.text
-        order = answer.json()["orders"][0]
-        self.broker.fill(order["broker_order_id"], str(qty), price)
-        assert (await self.owner.wait_filled(order["id"], 20.0))["status"] == "FILLED"
-
-    async def get(self, path: str) -> Any:
-        """The parsed answer."""
-        answer = await self.owner.get(path)
-        assert answer.status_code == 200, answer.text
-        return answer.json(parse_float=Decimal)
-
-    async def hold(self, symbol: str, qty: int, cost: int) -> None:
-        """A position in contracts, as its prints would have left it; cost in dollars."""
-        async with self.app.state.db.begin() as tx:
-            await tx.execute(
-                _POSITION,
-                {
-                    "account_id": (await self.get("/api/account"))["id"], "symbol": symbol, "asset_class": "option",
-                    "qty": qty * 10**9, "cost_basis": cost * 10**6, "realized_pl": 0, "open_buy_qty": 0,
-                    "open_buy_value": 0, "open_sell_qty": 0, "open_sell_value": 0, "version": 1, "updated_at": 1,
-                },
-            )  # fmt: skip
-
-    async def set_account(self, **values: int) -> None:
-        """Change columns of the account's row."""
-        account = (await self.get("/api/account"))["id"]
-        change = statement(update(accounts).where(accounts.c.id == bindparam("b_id")), columns=list(values))
-        async with self.app.state.db.begin() as tx:
-            await tx.execute(change, {"b_id": account, **values})
-
-    async def keep_day(self, equity: str) -> None:
-        """What the account was worth at the last roll."""
-        account = (await self.get("/api/account"))["id"]
-        rolled_us = self.app.state.market.hours.previous_roll_us(self.app.state.clock.now_us())
-        async with self.app.state.db.begin() as tx:
-            await keep_days(tx, [Day(account, "2026-01-02", Decimal(equity), Decimal(equity), rolled_us)])
-
-
 @pytest.fixture
-async def world(make_app: MakeApp) -> World:
-    """Ten AAPL bought at 100 and five MSFT sold short at 50; AAPL is worth 111 now, MSFT 40."""
-    broker, feed = FakeBroker(), FakeFeed()
-    app = await make_app(broker=broker, feed=feed, timings=QUICK)
-    world = World(app, broker, feed, await app.owner())
-    world.quote("AAPL", "99", "101")
-    world.quote("MSFT", "49", "51")
-    await world.fill("AAPL", "buy", 10, "100")
-    await world.fill("MSFT", "sell", 5, "50")
-    world.quote("AAPL", "110", "112")
-    world.quote("MSFT", "39", "41")
-    return world
+async def world(make_app: MakeApp) -> PortfolioWorld:
+    return await portfolio_world(make_app)
 
 
-async def test_positions_have_every_field_that_is_promised_with_exact_figures(world: World) -> None:
+async def test_positions_have_every_field_that_is_promised_with_exact_figures(world: PortfolioWorld) -> None:
     long, short = await world.get("/api/portfolio/positions")
     assert set(long) == set(short) == POSITION
     as_of = [one.pop("as_of") for one in (long, short)]
@@ -130,7 +61,7 @@ async def test_positions_have_every_field_that_is_promised_with_exact_figures(wo
     }  # fmt: skip
 
 
-async def test_both_addresses_answer_the_same(world: World) -> None:
+async def test_both_addresses_answer_the_same(world: PortfolioWorld) -> None:
     for tail in ("", "/AAPL"):
         one = await world.owner.get(f"/api/portfolio/positions{tail}")
         two = await world.owner.get(f"/api/positions{tail}")
@@ -138,7 +69,7 @@ async def test_both_addresses_answer_the_same(world: World) -> None:
         assert one.content == two.content
 
 
-async def test_one_position_by_symbol_in_either_case_and_404_when_flat(world: World) -> None:
+async def test_one_position_by_symbol_in_either_case_and_404_when_flat(world: PortfolioWorld) -> None:
     listed = (await world.get("/api/positions"))[0]
     assert await world.get("/api/positions/AAPL") == listed
     assert await world.get("/api/positions/aapl") == listed
@@ -148,7 +79,7 @@ async def test_one_position_by_symbol_in_either_case_and_404_when_flat(world: Wo
     assert (odd.status_code, odd.json()["errors"][0]["field"]) == (422, "symbol")
 
 
-async def test_the_summary_adds_up(world: World) -> None:
+async def test_the_summary_adds_up(world: PortfolioWorld) -> None:
     found = await world.get("/api/portfolio/summary")
     assert set(found) == SUMMARY
     # 100,000 - 1,000 + 250 in cash; 1,110 long and 200 short.
@@ -166,7 +97,7 @@ async def test_the_summary_adds_up(world: World) -> None:
     assert 0 < found["buying_power"] <= found["cash"]
 
 
-async def test_the_day_counts_from_the_equity_kept_at_the_last_roll(world: World) -> None:
+async def test_the_day_counts_from_the_equity_kept_at_the_last_roll(world: PortfolioWorld) -> None:
     before = await world.get("/api/portfolio/summary")
     created = (await world.get("/api/account"))["created_at"]
     assert (before["day_pl"], before["day_since"]) == (160, created), "before any roll, from the beginning"
@@ -178,7 +109,7 @@ async def test_the_day_counts_from_the_equity_kept_at_the_last_roll(world: World
     assert found["total_pl"] == 160, "the total still counts from the starting cash"
 
 
-async def test_a_stale_price_is_told_and_said_to_be_stale(world: World) -> None:
+async def test_a_stale_price_is_told_and_said_to_be_stale(world: PortfolioWorld) -> None:
     world.quote("AAPL", "110", "112", age_s=600)
     aapl, msft = await world.get("/api/positions")
     assert (aapl["current_price"], aapl["stale"]) == (111, True)
@@ -188,7 +119,9 @@ async def test_a_stale_price_is_told_and_said_to_be_stale(world: World) -> None:
     assert summary["as_of"] == aapl["as_of"], "as old as its oldest price"
 
 
-async def test_a_missing_price_is_null_wherever_it_would_be_needed_and_never_invented(world: World) -> None:
+async def test_a_missing_price_is_null_wherever_it_would_be_needed_and_never_invented(
+    world: PortfolioWorld,
+) -> None:
     await world.keep_day("100060")
     world.feed.unlist("MSFT")
     aapl, msft = await world.get("/api/positions")
@@ -212,7 +145,7 @@ async def test_a_missing_price_is_null_wherever_it_would_be_needed_and_never_inv
     assert (await world.owner.get("/api/positions")).status_code == 200, "holdings are told all the same"
 
 
-async def test_an_account_has_its_figures_and_what_its_broker_can_hold(world: World) -> None:
+async def test_an_account_has_its_figures_and_what_its_broker_can_hold(world: PortfolioWorld) -> None:
     found = await world.get("/api/account")
     assert set(found) == ACCOUNT
     assert (found["broker"], found["mode"], found["status"], found["currency"]) == (
@@ -246,7 +179,7 @@ async def test_an_account_has_its_figures_and_what_its_broker_can_hold(world: Wo
     assert await world.get("/api/accounts") == [found]
 
 
-async def test_an_open_order_holds_buying_power_and_is_no_position(world: World) -> None:
+async def test_an_open_order_holds_buying_power_and_is_no_position(world: PortfolioWorld) -> None:
     before = await world.get("/api/account")
     answer = await world.owner.execute(
         {"symbol": "NVDA", "side": "buy", "qty": 1}, {"symbol": "AAPL", "side": "buy", "qty": 2}
@@ -261,7 +194,7 @@ async def test_an_open_order_holds_buying_power_and_is_no_position(world: World)
     assert len(await world.get("/api/positions")) == 2
 
 
-async def test_A10_every_route_takes_an_account_and_shows_only_those_granted(world: World) -> None:
+async def test_A10_every_route_takes_an_account_and_shows_only_those_granted(world: PortfolioWorld) -> None:
     mine = (await world.get("/api/account"))["id"]
     trader = await world.app.user("trader")
     theirs = (await trader.get("/api/account")).json()["id"]
@@ -293,7 +226,7 @@ async def test_a_new_account_is_worth_its_cash(make_app: MakeApp) -> None:
     assert (await owner.get("/api/positions")).json() == []
 
 
-async def test_figures_keep_every_digit(world: World) -> None:
+async def test_figures_keep_every_digit(world: PortfolioWorld) -> None:
     world.quote("AAPL", "110.000001", "110.000002")
     await asyncio.sleep(0)
     answer = await world.owner.get("/api/positions/AAPL")
@@ -303,7 +236,9 @@ async def test_figures_keep_every_digit(world: World) -> None:
     assert money_to_int(Decimal("1100.00002")) == 1_100_000_020
 
 
-async def test_an_option_is_shown_with_what_it_is_about_and_a_hundred_times_its_price(world: World) -> None:
+async def test_an_option_is_shown_with_what_it_is_about_and_a_hundred_times_its_price(
+    world: PortfolioWorld,
+) -> None:
     await world.hold(CALL_100, 2, 600)
     world.quote(CALL_100, "4.90", "5.10")
     found = await world.get(f"/api/positions/{CALL_100}")
@@ -329,7 +264,7 @@ async def test_what_may_be_bought_and_what_is_needed_follow_the_terms_of_the_acc
         assert (found["initial_margin"], found["maintenance_margin"]) == (0, 0)
 
 
-async def test_margin_is_reckoned_from_the_positions(world: World) -> None:
+async def test_margin_is_reckoned_from_the_positions(world: PortfolioWorld) -> None:
     """99,250 in cash, 1,110 long and 200 short."""
     await world.set_account(margin=1, options_level=2)
     found = await world.get("/api/account")
@@ -342,7 +277,7 @@ async def test_margin_is_reckoned_from_the_positions(world: World) -> None:
     assert (await world.get("/api/account"))["margin_call"] is True
 
 
-async def test_open_spreads_hold_buying_power(world: World) -> None:
+async def test_open_spreads_hold_buying_power(world: PortfolioWorld) -> None:
     before = await world.get("/api/account")
     db, clock = world.app.state.db, world.app.state.clock
     shared: dict[str, Any] = {"order_class": "mleg", "asset_class": "option", "qty": 3 * 10**9}
@@ -362,7 +297,7 @@ async def test_open_spreads_hold_buying_power(world: World) -> None:
     assert after["equity"] == before["equity"]
 
 
-async def test_after_a_reset_only_the_days_since_then_count(world: World) -> None:
+async def test_after_a_reset_only_the_days_since_then_count(world: PortfolioWorld) -> None:
     await world.keep_day("100060")
     now_us = world.app.state.clock.now_us()
     assert (await world.get("/api/portfolio/summary"))["day_pl"] == 100

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from paiid import __version__
 from paiid.accounts.routes import router as accounts_router
@@ -23,6 +23,7 @@ from paiid.core.settings import Settings
 from paiid.domain.terms import DEFAULT_TERMS, AccountTerms
 from paiid.feeds import Feed
 from paiid.market.routes import router as market_router
+from paiid.options.analysis_routes import router as analysis_router
 from paiid.options.routes import router as options_router
 from paiid.portfolio.routes import router as portfolio_router
 from paiid.stream.routes import router as stream_router
@@ -37,6 +38,25 @@ from paiid.trading.timings import Timings
 _log = structlog.get_logger("paiid.app")
 _HOT = (("POST", "/api/trading/execute"), ("GET", "/api/market/quotes"))
 """Routes that are asked all the time (docs/performance.md)."""
+_ROUTES = APIRouter()
+"""All routes of the service. The framework works out what belongs to a route (validators, dependencies) when it is
+first asked, and keeps that where the route was included: here it does so once a process, not once an application."""
+for _router in (
+    health_router,
+    *auth_routers,
+    accounts_router,
+    market_router,
+    options_router,
+    analysis_router,
+    trading_router,
+    close_router,
+    template_router,
+    reset_router,
+    halt_router,
+    portfolio_router,
+    stream_router,
+):
+    _ROUTES.include_router(_router)
 
 
 def create_app(
@@ -81,6 +101,7 @@ def create_app(
         version=__version__,
         description="Trading backend: orders that a retry can never double, a halt that holds.",
         lifespan=lifespan,
+        routes=_ROUTES.routes,
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
@@ -94,19 +115,4 @@ def create_app(
     app.wrap(lambda inner: Edge(inner, clock=the_clock, accounting=accounting, settings=settings))
     install_problems(app)
     install_docs(app)
-    for router in (
-        health_router,
-        *auth_routers,
-        accounts_router,
-        market_router,
-        options_router,
-        trading_router,
-        close_router,
-        template_router,
-        reset_router,
-        halt_router,
-        portfolio_router,
-        stream_router,
-    ):
-        app.include_router(router)
     return app

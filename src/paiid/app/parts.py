@@ -30,7 +30,13 @@ from paiid.market.board import Board
 from paiid.market.demand import Demand
 from paiid.market.service import MarketService
 from paiid.market.upstream import Upstream
+from paiid.options.chains import ChainReader
+from paiid.options.given import given_by
+from paiid.options.held import HeldGreeks
+from paiid.options.pool import PricingPool
 from paiid.options.service import OptionsService
+from paiid.options.surface import SurfaceReader
+from paiid.options.what_if import WhatIfService
 from paiid.portfolio.dayroll import DayRoll
 from paiid.portfolio.service import PortfolioService
 from paiid.system.health import Health
@@ -146,8 +152,14 @@ class Parts:
         state.resets = ResetService(
             db, clock, accounts, brokers, self._timings.broker_deadline_s, streams.told
         )
-        state.portfolio = PortfolioService(db, accounts, market, brokers)
-        state.options = OptionsService(market, clock)
+        pool = PricingPool()
+        await self._run(pool)
+        given = given_by(settings)
+        chains = ChainReader(market, clock, given, pool)
+        state.options = OptionsService(market, clock, chains, pool)
+        state.surfaces = SurfaceReader(chains, pool, state.options.answers)
+        state.what_if = WhatIfService(chains, state.surfaces, pool, clock, given.rate)
+        state.portfolio = PortfolioService(db, accounts, market, brokers, HeldGreeks(chains.load))
         state.streams = await streams.start(
             self._run, settings, feed, board, demand, upstream, market, auth, accounts, state.portfolio
         )

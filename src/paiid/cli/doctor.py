@@ -182,20 +182,21 @@ def _market(settings: Settings) -> Finding:
 
 
 def _recording(settings: Settings) -> Finding:
-    from paiid.feeds.replay.recording import ReplayError, look_through
+    from paiid.feeds.replay.files import recordings_in
+    from paiid.feeds.replay.recording import ReplayError
 
     path = settings.replay_file
     assert path is not None, "the settings have seen to it"
     try:
-        found = look_through(path)
+        recordings = recordings_in(path)
     except ReplayError as error:
         return Finding("market data", "down", f"REPLAY_FILE: {error}")
-    plays = timedelta(seconds=round((found.last_us - found.first_us) / 1_000_000 / settings.replay_speed))
-    return Finding(
-        "market data",
-        "up",
-        f"replay: {found.rows} quotes of {len(found.symbols)} symbols, which play for {plays}",
-    )
+    told = [f"the chain of {one.symbol} of {one.day}, {len(one.rows)} contracts" for one in recordings.chains]
+    found = recordings.contents
+    if found is not None:
+        plays = timedelta(seconds=round((found.last_us - found.first_us) / 1_000_000 / settings.replay_speed))
+        told.insert(0, f"{found.rows} quotes of {len(found.symbols)} symbols, which play for {plays}")
+    return Finding("market data", "up", f"replay: {'; '.join(told)}")
 
 
 def _redis(settings: Settings) -> Finding:

@@ -1,8 +1,12 @@
 """What is wrong only when variables are seen together: one line each, with how to mend it."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paiid.core import variables as var
+from paiid.domain.dividend_table import parse_dividends
+from paiid.domain.rate_curve import TableError, parse_rate_curve
 
 if TYPE_CHECKING:
     from paiid.core.settings import Settings
@@ -11,11 +15,13 @@ KEY_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 """Bytes that each algorithm's key needs at least."""
 _LIVE_TOKEN = 32
 _PASSWORD = (8, 128)
+_MOST_TABLE_BYTES = 4 * 1024 * 1024
+_MOST_TABLE_PROBLEMS = 10
 
 
 def contradictions(s: "Settings") -> list[tuple[str, str, str]]:
     """(variable, what is wrong, how to mend it) of what only shows when variables are seen together."""
-    found = [*_about_keys(s), *_about_alpaca(s), *_about_market_data(s)]
+    found = [*_about_keys(s), *_about_alpaca(s), *_about_market_data(s), *_about_pricing(s)]
     if s.live_trading and s.testing:
         found.append(("TESTING", "is true together with LIVE_TRADING", "set one of them to false"))
     if s.live_trading and "*" in s.allow_origin:
@@ -92,8 +98,48 @@ def _about_market_data(s: "Settings") -> list[tuple[str, str, str]]:
         found.append(
             ("REPLAY_FILE", "is not set, but MARKET_DATA is replay", "name a file of recorded quotes")
         )
-    elif s.market_data == "replay" and s.replay_file is not None and not s.replay_file.is_file():
+    elif s.market_data == "replay" and s.replay_file is not None and not _are_files(s.replay_file):
         found.append(("REPLAY_FILE", "is no file", "name a file of recorded quotes"))
     if s.testing and s.redis_url is not None and not var.on_loopback(s.redis_url):
         found.append(("REDIS_URL", "is not on loopback together with TESTING", "set TESTING to false"))
     return found
+
+
+def _about_pricing(s: "Settings") -> list[tuple[str, str, str]]:
+    return [
+        *_about_table("RATE_CURVE_FILE", s.rate_curve_file, parse_rate_curve, "days,percent"),
+        *_about_table("DIVIDENDS_FILE", s.dividends_file, parse_dividends, "symbol,ex_date,amount"),
+    ]
+
+
+def _about_table(
+    name: str, path: Path | None, parse: Callable[[str], object], columns: str
+) -> list[tuple[str, str, str]]:
+    """One line for each problem of a file, the first ten; none of them has the file's text."""
+    mend = f"name a CSV file with the columns {columns}"
+    if path is None:
+        return []
+    if not path.is_file():
+        return [(name, "is no file", mend)]
+    try:
+        if path.stat().st_size > _MOST_TABLE_BYTES:
+            return [(name, f"is larger than {_MOST_TABLE_BYTES} bytes", "shorten it")]
+        parse(path.read_text(encoding="utf-8"))
+    except TableError as bad:
+        return [(name, problem, "mend the file") for problem in bad.problems[:_MOST_TABLE_PROBLEMS]]
+    except (OSError, UnicodeDecodeError):
+        return [(name, "cannot be read as UTF-8 text", mend)]
+    return []
+
+
+def _are_files(named: Path) -> bool:
+    """One file, or several with commas between them."""
+    return _is_file(named) or all(_is_file(Path(one.strip())) for one in str(named).split(","))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # Many names in one are longer than a name may be.
+        return False

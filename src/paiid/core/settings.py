@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from paiid.core import variables as var
 from paiid.core.contradictions import KEY_BYTES, contradictions
 from paiid.core.db.connect import is_postgres
+from paiid.domain.rate_curve import PERCENT
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -62,6 +63,10 @@ class Settings:
     alpaca_data_base_url: str = "https://data.alpaca.markets"
     replay_file: Path | None = None
     replay_speed: float = 1.0
+    risk_free_rate: float | None = None
+    rate_curve_file: Path | None = None
+    dividends_file: Path | None = None
+    dividend_yields: tuple[str, ...] = ()
 
     @property
     def database(self) -> str:
@@ -139,6 +144,10 @@ _VARIABLES: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ),
     ("REPLAY_FILE", Path, "name a file of recorded quotes"),
     ("REPLAY_SPEED", var.number(0.01, 10_000), "give a factor, such as 1 or 60"),
+    ("RISK_FREE_RATE", var.number(*PERCENT), "give percent a year, such as 4.25"),
+    ("RATE_CURVE_FILE", Path, "name a CSV file with the columns days,percent"),
+    ("DIVIDENDS_FILE", Path, "name a CSV file with the columns symbol,ex_date,amount"),
+    ("DIVIDEND_YIELDS", var.yields, "list tickers with percent a year, such as SPY=1.3,QQQ=0.6"),
     ("REDIS_URL", var.redis_url, "use redis://:password@host:6379/0, or rediss:// with TLS"),
     ("SIM_SEED", var.integer(0, 2**63 - 1), "give a whole number, such as 1"),
     ("SIM_HOURS", var.one_of("always", "exchange"), "use always or exchange"),

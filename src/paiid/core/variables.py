@@ -9,6 +9,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from paiid.core.db.connect import is_postgres, sqlite_path
+from paiid.domain.dividend_table import parse_yields
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
@@ -42,7 +43,7 @@ def number(least: float, most: float) -> Callable[[str], float]:
     """A plain number within bounds."""
 
     def parse(text: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not least <= float(text) <= most:
+        if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,9})?", text) or not least <= float(text) <= most:
             raise ValueError(f"is not a number from {least:g} to {most:g}")
         return float(text)
 
@@ -137,6 +138,13 @@ def proxies(text: str) -> tuple[str, ...]:
             ipaddress.ip_network(part, strict=False)
         except ValueError:
             raise ValueError("has an entry that is neither an address nor a network") from None
+    return parts
+
+
+def yields(text: str) -> tuple[str, ...]:
+    """Tickers with a percentage each, `SPY=1.3`, in upper case."""
+    parts = tuple(part.strip().upper() for part in text.split(",") if part.strip())
+    parse_yields(parts)
     return parts
 
 

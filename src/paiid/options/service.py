@@ -1,107 +1,87 @@
-"""Lists what options there are on a ticker, with the quotes the feed has for them."""
+"""Answers what options there are on a ticker, at what prices, and what they are worth: encoded once, kept until something changes."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import date
-from decimal import Decimal
-from typing import Any
+
+from fastapi import Request, Response
 
 from paiid.core.clock import Clock
-from paiid.core.instants import instant
-from paiid.core.json import encode
 from paiid.domain.calendar import eastern_date
-from paiid.domain.errors import Code, Problem, invalid_field, not_found
-from paiid.domain.money import plain
-from paiid.domain.occ import OptionContract
-from paiid.domain.quotes import Quote
+from paiid.domain.errors import Code, Problem
 from paiid.feeds import FeedUnavailable
+from paiid.market.flights import Flights
 from paiid.market.service import MarketService
+from paiid.options.answers import Answer, Answers
+from paiid.options.asked import Asked
+from paiid.options.chains import ChainReader
+from paiid.options.contract_terms import kind_of
+from paiid.options.pool import PricingPool
+from paiid.options.views import chain_view, expirations_view, nothing_view
 
 
 class OptionsService:
-    """Answers as encoded JSON. Raises Problem: 404 for a ticker without options, 503 where the feed is silent."""
+    """Of the chains that `chains` reads and prices in `pool`."""
 
-    def __init__(self, market: MarketService, clock: Clock) -> None:
+    def __init__(self, market: MarketService, clock: Clock, chains: ChainReader, pool: PricingPool) -> None:
         self._market = market
         self._clock = clock
+        self.pool = pool
+        self.chains = chains
+        self.answers = Answers(pool)
+        self._counts: Flights[str, list[tuple[date, int, str]]] = Flights()
 
-    async def expirations(self, symbol: str) -> bytes:
-        """A bare array by date: date, days_to_expiry, strikes (how many), source."""
-        today = eastern_date(self._clock.now_us())
-        try:
-            days = await self._market.expirations(symbol)
-            strikes = [len({one.strike for one in await self._market.contracts(symbol, day)}) for day in days]
-        except FeedUnavailable as silent:
-            raise _silent(silent) from None
-        if not days:
-            raise not_found("optionable symbol")
-        return encode(
-            [
-                {
-                    "date": day.isoformat(),
-                    "days_to_expiry": (day - today).days,
-                    "strikes": count,
-                    "source": self._market.source,
-                }
-                for day, count in zip(days, strikes, strict=True)
-            ]
-        )
+    async def expirations(self, request: Request, symbol: str) -> Response:
+        """A bare array by date. Raises Problem: 404 for an unknown ticker, 503 where the source is silent and has never told them."""
+        days = await self.chains.expirations(symbol)
+        today = await self._today(symbol, days)
+        kept = self.answers.find(("expirations", symbol, today), days)
+        if kept is None:
+            try:
+                rows = await self._counts.fly(symbol, lambda: self._count(symbol, days))
+            except FeedUnavailable as silent:
+                detail = f"There are no options data now: {silent}."
+                raise Problem(Code.MARKET_DATA_UNAVAILABLE, detail) from None
+            kept = Answer(expirations_view(rows, today, self._market.source), days)
+            self.answers.keep(("expirations", symbol, today), kept)
+        return await self.answers.reply(request, kept)
 
-    async def chain(self, symbol: str, expiration: date) -> bytes:
-        """All contracts of one expiration with their quotes, by strike; prices in dollars a share, None where nobody
-        quotes."""
-        try:
-            contracts = await self._market.contracts(symbol, expiration)
-            quotes = await self._market.quotes([symbol, *(one.symbol for one in contracts)], follow=False)
-        except FeedUnavailable as silent:
-            raise _silent(silent) from None
-        if not contracts:
-            raise invalid_field(
-                "expiration",
-                "unknown_expiration",
-                f"There are no options on {symbol} that expire on {expiration}; see /api/options/expirations/{symbol}.",
+    async def _today(self, symbol: str, days: Sequence[date]) -> date:
+        """The day from which expirations are counted: of a recording it is that of the recording."""
+        if days and self._market.source == "replay":
+            contracts = await self._market.contracts(symbol, days[0])
+            quotes = await self._market.quotes([one.symbol for one in contracts[:1]], follow=False)
+            for quote in quotes.values():
+                if quote.recorded_at_us is not None:
+                    return eastern_date(quote.recorded_at_us)
+        return eastern_date(self._clock.now_us())
+
+    async def _count(self, symbol: str, days: Sequence[date]) -> list[tuple[date, int, str]]:
+        known = frozenset(days)
+        found = []
+        for day in days:
+            contracts = await self._market.contracts(symbol, day)
+            found.append((day, len({one.strike for one in contracts}), kind_of(day, known)))
+        return found
+
+    async def chain(self, request: Request, symbol: str, asked: Asked) -> Response:
+        """The contracts that were asked for, priced. Raises Problem as `ChainReader.load` does."""
+        listed = await self.chains.expirations(symbol)
+        if not listed:
+            reason = f"{symbol} is known, but no options are listed on it."
+            return await self.answers.reply(
+                request, Answer(nothing_view(symbol, self._market.source, reason), None)
             )
-        underlying = quotes.get(symbol)
-        sides = {
-            kind: [contract_view(one, quotes) for one in contracts if one.option_type == kind]
-            for kind in ("call", "put")
-        }
-        return encode(
-            {
-                "symbol": symbol,
-                "expiration_date": expiration.isoformat(),
-                "underlying_price": None if underlying is None else plain(underlying.mid),
-                "calls": sides["call"],
-                "puts": sides["put"],
-                "total_contracts": len(contracts),
-                "source": self._market.source,
-                "as_of": None if underlying is None else instant(underlying.as_of_us),
-                "stale": underlying is None or underlying.stale,
-            }
-        )
-
-
-def contract_view(contract: OptionContract, quotes: Mapping[str, Quote]) -> dict[str, Any]:
-    """One contract with its quote; sizes in contracts."""
-    quote = quotes.get(contract.symbol)
-    return {
-        "symbol": contract.symbol,
-        "option_type": contract.option_type,
-        "strike_price": plain(contract.strike),
-        "expiration_date": contract.expiration.isoformat(),
-        "bid": _price(None if quote is None else quote.bid),
-        "ask": _price(None if quote is None else quote.ask),
-        "bid_size": None if quote is None else plain(quote.bid_size),
-        "ask_size": None if quote is None else plain(quote.ask_size),
-        "last_price": _price(None if quote is None else quote.last),
-        "as_of": None if quote is None else instant(quote.as_of_us),
-        "stale": quote is None or quote.stale,
-    }
-
-
-def _price(price: Decimal | None) -> Decimal | None:
-    """A side that nobody quotes is 0 in a quote, and null to a reader."""
-    return plain(price) if price else None
-
-
-def _silent(silent: FeedUnavailable) -> Problem:
-    return Problem(Code.MARKET_DATA_UNAVAILABLE, f"There are no options data now: {silent}.")
+        days = asked.days(listed)
+        if days is not None and not days:
+            reason = "No expiration lies between these days; see /api/options/expirations."
+            return await self.answers.reply(
+                request, Answer(nothing_view(symbol, self._market.source, reason), None)
+            )
+        chain = await self.chains.load(symbol, days, asked.accuracy)
+        key = (symbol, days, asked)
+        kept = self.answers.find(key, chain)
+        if kept is None:
+            body = await self.pool.run(chain_view, chain, asked)
+            kept = await self.pool.run(Answer, body, chain)
+            self.answers.keep(key, kept)
+        return await self.answers.reply(request, kept)

@@ -13,6 +13,7 @@ from paiid.core.clock import Clock
 from paiid.core.db import DatabaseUnavailable
 from paiid.core.json import encode
 from paiid.core.tasks import Background
+from paiid.domain.pricing.position import ContractGreeks
 from paiid.domain.valuation import Mark
 from paiid.market.board import Board, Shown
 from paiid.market.demand import Demand
@@ -32,13 +33,17 @@ BETWEEN_BREATHS = 4
 
 
 class _Live:
-    """One account in memory. `fetched` are marks of symbols that no quote in memory is known of; `data` what was told last."""
+    """One account in memory. `fetched` are marks of symbols that no quote in memory is known of, `greeks` those of the last
+    reading: they cost too much for every tick, and say of when they are; `data` is what was told last."""
 
-    __slots__ = ("books", "data", "fetched", "sequence", "told_us")
+    __slots__ = ("books", "data", "fetched", "greeks", "sequence", "told_us")
 
-    def __init__(self, books: Books, fetched: Mapping[str, Mark]) -> None:
+    def __init__(
+        self, books: Books, fetched: Mapping[str, Mark], greeks: Mapping[str, ContractGreeks]
+    ) -> None:
         self.books = books
         self.fetched = fetched
+        self.greeks = greeks
         self.sequence = 0
         self.data = b""
         self.told_us = 0
@@ -87,12 +92,16 @@ class LivePortfolio:
         try:
             found = await self._portfolio.load_books([name])
             books = {one.account.id: one for one in found}[name]
-            live = self._live[name] = _Live(books, await self._portfolio.fetch_marks(books.symbols))
+            fetched = await self._portfolio.fetch_marks(books.symbols)
+            live = self._live[name] = _Live(books, fetched, self._portfolio.greeks.newest(books.options))
         finally:
             if name not in self._live:
                 self._journal.unwatch(name)
         self._hold(name, (), books.symbols)
         self._value(name, live)
+        if books.options - live.greeks.keys():
+            # Nobody waits for them here: they come with the next reading, which is at once.
+            self._moved.add(name)
 
     def close(self, name: str) -> None:
         """Let it go."""
@@ -189,8 +198,10 @@ class LivePortfolio:
             for books in found:
                 self._take(books.account.id, lives[books.account.id], books)
             fetched = await self._portfolio.fetch_marks({one for books in found for one in books.symbols})
+            greeks = await self._portfolio.greeks.load({one for books in found for one in books.options})
             for books in found:
                 self._take_marks(books.account.id, lives[books.account.id], fetched)
+                self._take_greeks(books.account.id, lives[books.account.id], greeks)
 
     def _take(self, name: str, live: _Live, books: Books) -> None:
         if self._live.get(name) is live:
@@ -204,11 +215,17 @@ class LivePortfolio:
             live.fetched = mine
             self._dirty.add(name)
 
+    def _take_greeks(self, name: str, live: _Live, greeks: Mapping[str, ContractGreeks]) -> None:
+        mine = {symbol: greeks[symbol] for symbol in live.books.options if symbol in greeks}
+        if self._live.get(name) is live and mine != live.greeks:
+            live.greeks = mine
+            self._dirty.add(name)
+
     def _value(self, name: str, live: _Live) -> bool:
         """Value it; whether that says anything new."""
         symbols = live.books.symbols
         found = live.books.at({**live.fetched, **self._portfolio.newest_marks(symbols)})
-        data = encode(live_view(found.account, found.worth, found.last_day))
+        data = encode(live_view(found.account, found.worth, found.last_day, live.greeks))
         if data == live.data:
             return False
         live.data = data

@@ -10,11 +10,14 @@ from paiid.core.db import Database
 from paiid.core.json import encode
 from paiid.domain.errors import not_found
 from paiid.domain.identity import Principal
+from paiid.domain.instruments import is_option
 from paiid.domain.margin import Combo
+from paiid.domain.pricing.position import ContractGreeks
 from paiid.domain.quotes import Quote
 from paiid.domain.valuation import Holding, Mark, Valued, Worth, mark_from, value_account
 from paiid.feeds import FeedUnavailable
 from paiid.market.service import MarketService
+from paiid.options.held import HeldGreeks
 from paiid.portfolio.store import (
     AccountFigures,
     Day,
@@ -40,6 +43,11 @@ class Books:
     def symbols(self) -> frozenset[str]:
         """What needs a price."""
         return frozenset(held.symbol for held in self.holdings if self.priced and held.qty != 0)
+
+    @property
+    def options(self) -> frozenset[str]:
+        """What has Greeks."""
+        return frozenset(symbol for symbol in self.symbols if is_option(symbol))
 
     def at(self, marks: Mapping[str, Mark]) -> "Snapshot":
         """The account valued at these marks; what has none stays without a value."""
@@ -70,30 +78,38 @@ class PortfolioService:
     """Reads for one caller at a time; every answer is encoded JSON. Raises Problem, DatabaseUnavailable."""
 
     def __init__(
-        self, db: Database, accounts: AccountService, market: MarketService, brokers: Mapping[str, Broker]
+        self,
+        db: Database,
+        accounts: AccountService,
+        market: MarketService,
+        brokers: Mapping[str, Broker],
+        greeks: HeldGreeks,
     ) -> None:
         self._db = db
         self._accounts = accounts
         self._market = market
         self._brokers = brokers
+        self.greeks = greeks
 
     async def positions(self, user: Principal, account: str | None) -> bytes:
         """A bare array of positions by symbol."""
         found = await self._one(user, account)
-        return encode([position_view(one) for one in found.worth.held])
+        greeks = await self._greeks_of(found)
+        return encode([position_view(one, greeks) for one in found.worth.held])
 
     async def position(self, user: Principal, account: str | None, symbol: str) -> bytes:
         """One position. Raises Problem (404) when flat."""
         found = await self._one(user, account)
         for one in found.worth.held:
             if one.holding.symbol == symbol:
-                return encode(position_view(one))
+                return encode(position_view(one, await self.greeks.load([symbol])))
         raise not_found("position")
 
     async def summary(self, user: Principal, account: str | None) -> bytes:
         """The summary of one account."""
         found = await self._one(user, account)
-        return encode(summary_view(found.account, found.worth, found.last_day))
+        greeks = await self._greeks_of(found)
+        return encode(summary_view(found.account, found.worth, found.last_day, greeks))
 
     async def account(self, user: Principal, account: str | None) -> bytes:
         """One account's figures. Raises Problem (404) outside the caller's grants."""
@@ -114,6 +130,9 @@ class PortfolioService:
         if not found:
             raise not_found("account")
         return found[0]
+
+    async def _greeks_of(self, found: Snapshot) -> dict[str, ContractGreeks]:
+        return await self.greeks.load(one.holding.symbol for one in found.worth.held if one.mark is not None)
 
     async def load(self, ids: Sequence[str]) -> list[Snapshot]:
         """These accounts valued at the newest quotes, by id. Raises DatabaseUnavailable."""

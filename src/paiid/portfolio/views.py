@@ -1,6 +1,6 @@
 """The words of the portfolio's answers: exact decimals as JSON numbers, None where a price is missing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +10,9 @@ from paiid.domain.capabilities import Holds
 from paiid.domain.instruments import is_option, multiplier_of
 from paiid.domain.money import plain
 from paiid.domain.occ import find_contract
-from paiid.domain.valuation import Valued, Worth, best_and_worst, change_since
+from paiid.domain.pricing.position import ContractGreeks
+from paiid.domain.valuation import Holding, Valued, Worth, best_and_worst, change_since
+from paiid.portfolio.greeks_views import contract_greeks_view, portfolio_greeks_view
 from paiid.portfolio.store import AccountFigures, Day
 
 
@@ -18,9 +20,9 @@ def _number(value: Decimal | None) -> Decimal | None:
     return None if value is None else plain(value)
 
 
-def position_view(one: Valued) -> dict[str, Any]:
+def position_view(one: Valued, known: Mapping[str, ContractGreeks]) -> dict[str, Any]:
     """A position. Quantity, cost and value are negative for a short; `…plc` and `change_today` are fractions. Options
-    are in contracts, with prices a share, and say what they are about."""
+    are in contracts, with prices a share, say what they are about, and have their Greeks where these are known."""
     held, mark = one.holding, one.mark
     return {
         "symbol": held.symbol,
@@ -38,11 +40,12 @@ def position_view(one: Valued) -> dict[str, Any]:
         "source": None if mark is None else mark.source,
         "as_of": None if mark is None else instant(mark.as_of_us),
         "stale": mark is None or mark.stale,
-        **_contract(held.symbol),
+        **_contract(held, known),
     }
 
 
-def _contract(symbol: str) -> dict[str, Any]:
+def _contract(held: Holding, known: Mapping[str, ContractGreeks]) -> dict[str, Any]:
+    symbol = held.symbol
     contract = find_contract(symbol) if is_option(symbol) else None
     if contract is None:
         return {}
@@ -52,6 +55,7 @@ def _contract(symbol: str) -> dict[str, Any]:
         "strike_price": plain(contract.strike),
         "expiration_date": contract.expiration.isoformat(),
         "multiplier": multiplier_of(symbol),
+        **contract_greeks_view(held.qty, known.get(symbol)),
     }
 
 
@@ -99,7 +103,9 @@ def _margin(account: AccountFigures, worth: Worth) -> dict[str, Any]:
     }
 
 
-def summary_view(account: AccountFigures, worth: Worth, last_day: Day | None) -> dict[str, Any]:
+def summary_view(
+    account: AccountFigures, worth: Worth, last_day: Day | None, known: Mapping[str, ContractGreeks]
+) -> dict[str, Any]:
     """The summary of one account; `…_percent` are percent (5 is five percent)."""
     total = change_since(worth.equity, account.starting_cash)
     today = change_since(worth.equity, account.starting_cash if last_day is None else last_day.equity)
@@ -121,16 +127,19 @@ def summary_view(account: AccountFigures, worth: Worth, last_day: Day | None) ->
         "largest_winner": _notable(winner),
         "largest_loser": _notable(loser),
         "exposure": _exposure(worth),
+        "greeks": portfolio_greeks_view(worth.held, known),
         **_marks(worth),
     }
 
 
-def live_view(account: AccountFigures, worth: Worth, last_day: Day | None) -> dict[str, Any]:
+def live_view(
+    account: AccountFigures, worth: Worth, last_day: Day | None, known: Mapping[str, ContractGreeks]
+) -> dict[str, Any]:
     """A message of the account's portfolio channel: the summary and the positions, each as its route answers."""
     return {
         "account": account.id,
-        "summary": summary_view(account, worth, last_day),
-        "positions": [position_view(one) for one in worth.held],
+        "summary": summary_view(account, worth, last_day, known),
+        "positions": [position_view(one, known) for one in worth.held],
     }
 
 
