@@ -21,7 +21,7 @@ migrate: $(READY)
 	@$(BIN)/paiid migrate
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 3 $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check .

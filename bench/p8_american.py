@@ -32,7 +32,7 @@ GOAL_MS = 100.0
 GOAL_APART = 1e-3
 MESH = 400
 """Nodes and steps of QuantLib's finite differences: about as exact as our fast mode."""
-SAMPLE_QDFP, SAMPLE_MESH, SAMPLE_EXACT = 500, 40, 10
+SAMPLE_QDFP, SAMPLE_MESH, SAMPLE_EXACT = 500, 25, 12
 TELLING_VEGA = 1e-2
 """Dollars a point from which the volatility is compared."""
 
@@ -50,7 +50,9 @@ class Chain:
         self.paid = QUARTERS if cash else ()
         dividends = tuple(CashDividend(day / 365.0, amount) for day, amount in self.paid)
         self.market = Market(SPOT, RATE, 0.0 if cash else DIVIDEND_YIELD, dividends)
-        self.price = valuation.value(self.contracts, self.market, self.volatility, accuracy="accurate").price
+        # Contract by contract, not as a chain: what the chain then implies from these prices is not its own answer.
+        self.values = valuation.value(self.contracts, self.market, self.volatility, accuracy="fast")
+        self.price = self.values.price
 
     def __len__(self) -> int:
         return len(self.contracts)
@@ -105,30 +107,27 @@ def _each(price: Callable[[Case], object], cases: list[Case], whole: int) -> Cal
 
 
 def accuracy_of(say: Say, chain: Chain) -> bool:
-    """What this very chain's numbers are worth: against ours in the accurate mode, and a sample against the slow and exact means."""
+    """What this very chain's numbers are worth: the volatilities, the Greeks there, and a sample of prices by the slow and exact means."""
     implied, values = imply(chain)
     known = implied.status == IMPLIED
     telling = known & (values.vega >= TELLING_VEGA)
     apart = np.abs(implied.volatility - chain.volatility)[telling].max()
-    fast = valuation.value(chain.contracts, chain.market, chain.volatility, accuracy="fast")
-    worst = np.abs(fast.price - chain.price).max()
-    exact, delta, sure = 0.0, 0.0, 0.0
+    delta = np.abs(values.delta - chain.values.delta)[telling].max()
+    price = np.abs(values.price - chain.price)[known].max()
+    say(
+        f"  {known.sum():,} of {len(chain):,} imply a volatility, within {apart:.1e} of the one their prices were made of "
+        f"(price {price:.1e} dollars, delta {delta:.1e})"
+    )
     living = np.flatnonzero(telling)
-    for place in living[np.linspace(0, len(living) - 1, SAMPLE_EXACT).round().astype(int)]:
+    places = living[np.linspace(0, len(living) - 1, SAMPLE_EXACT).round().astype(int)]
+    worst = 0.0
+    for place in places:
         found = finite_differences.extrapolated(chain.case(int(place)), 1000)[1]
-        exact = max(exact, abs(fast.price[place] - found.price))
-        sure = max(sure, abs(chain.price[place] - found.price))
-        delta = max(delta, abs(fast.delta[place] - found.delta))
-    say(
-        f"  {known.sum():,} of {len(chain):,} imply a volatility, within {apart:.1e} of the one they were made of; "
-        f"fast and accurate prices differ by at most {worst:.1e} dollars"
-    )
-    say(
-        f"  {SAMPLE_EXACT} of them by converged finite differences: fast within {exact:.1e} dollars (delta {delta:.1e}), accurate within {sure:.1e}"
-    )
-    met = max(worst, exact) <= GOAL_APART
+        worst = max(worst, abs(chain.price[place] - found.price))
+    say(f"  {SAMPLE_EXACT} of the prices are within {worst:.1e} dollars of converged finite differences")
+    met = bool(max(worst, price) <= GOAL_APART)
     say(f"  goal   dollars at a spot of 100, at most {GOAL_APART:g}: {'reached' if met else 'missed'}")
-    return bool(met)
+    return met
 
 
 def _variant(say: Say, words: str, cash: bool, seconds: float, rounds: int) -> bool:

@@ -36,7 +36,9 @@ CENT = Decimal("0.01")
 BRISK = replace(
     QUICK,
     send_window_s=1.2,
-    horizon_s=2.0,
+    # A busy machine may keep an answer that long; what the tests make late is later.
+    broker_deadline_s=1.0,
+    horizon_s=2.5,
     watch_lookup_s=60.0,
     update_retry_s=0.1,
     poll_s=0.4,
@@ -219,7 +221,9 @@ class AlpacaWorld:
     async def by_hand(self, method: str, path: str, **kw: Any) -> httpx2.Response:
         """What the account's owner does at the broker himself, past us."""
         keys = {"APCA-API-KEY-ID": DEFAULT_KEY_ID, "APCA-API-SECRET-KEY": DEFAULT_SECRET}
-        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, headers=keys) as client:
+        async with httpx2.AsyncClient(
+            base_url=self.url, trust_env=False, verify=False, headers=keys
+        ) as client:
             answer = await client.request(method, path, **kw)
         assert answer.is_success, answer.text
         return answer
@@ -236,7 +240,9 @@ class AlpacaWorld:
 
     async def quiesce(self) -> None:
         """Until the simulator does nothing by itself any more."""
-        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=PATIENCE_S) as client:
+        async with httpx2.AsyncClient(
+            base_url=self.url, trust_env=False, verify=False, timeout=PATIENCE_S
+        ) as client:
             answer = await client.post("/sim/quiesce", json={"timeout_s": PATIENCE_S - 5})
         assert answer.json()["quiet"], answer.text
 

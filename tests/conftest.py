@@ -1,18 +1,15 @@
-"""Fixtures: databases migrated once and copied for each test, the app with its lifespan, signed-in clients."""
+"""Fixtures: databases migrated once, and one that is as good as new for each test, the app with its lifespan, signed-in clients."""
 
 import asyncio
 import contextlib
 import os
-import secrets
 import shutil
 import socket
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import hypothesis
 import pytest
 from fastapi import FastAPI
@@ -23,14 +20,14 @@ from paiid.core.db import Database, make_database
 from paiid.core.migrate import migrate
 from paiid.domain.terms import PLAIN
 from paiid.trading.timings import Timings
-from tests.servers import PostgresServer, ValkeyServer, with_database
+from tests.lent_databases import LentDatabases, make_template
+from tests.servers import PostgresServer, ValkeyServer
 from tests.world import App, make_settings
 
 # No test may assert on speed: an example that takes long on a busy machine is no failure.
 hypothesis.settings.register_profile("paiid", deadline=None)
 hypothesis.settings.load_profile("paiid")
 
-_TEMPLATE = "paiid_template"
 _URL_VARIABLE = "PAIID_TEST_POSTGRES"
 _server: PostgresServer | None = None
 
@@ -49,10 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _server.start()
         given = _server.url
     os.environ[_URL_VARIABLE] = given
-    maintenance = _Maintenance()
-    maintenance.run(given, f"DROP DATABASE IF EXISTS {_TEMPLATE}", f"CREATE DATABASE {_TEMPLATE}")
-    maintenance.close()
-    migrate(with_database(given, _TEMPLATE))
+    make_template(given)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -63,44 +57,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _server = None
 
 
-class _Maintenance:
-    """One connection of this process to the server's maintenance database, on a loop and a thread of its own, for a
-    loop may be running in the caller's. Making one for every test cost more than what was said over it."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._connections: dict[str, asyncpg.Connection[Any]] = {}
-        self._thread = threading.Thread(target=self._loop.run_forever, name="maintenance", daemon=True)
-        self._thread.start()
-
-    def run(self, url: str, *commands: str) -> None:
-        """Execute them one after the other. Raises what the server says."""
-        asyncio.run_coroutine_threadsafe(self._run(url, commands), self._loop).result()
-
-    def close(self) -> None:
-        """Say good-bye and end the thread."""
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _run(self, url: str, commands: tuple[str, ...]) -> None:
-        connection = self._connections.get(url)
-        if connection is None or connection.is_closed():
-            connection = self._connections[url] = await asyncpg.connect(url)
-        for command in commands:
-            await connection.execute(command)
-
-    async def _close(self) -> None:
-        for connection in self._connections.values():
-            await connection.close()
-
-
 @pytest.fixture(scope="session")
-def _maintenance() -> Iterator[_Maintenance]:
-    one = _Maintenance()
-    yield one
-    one.close()
+def _lent_databases() -> Iterator[LentDatabases]:
+    databases = LentDatabases(os.environ[_URL_VARIABLE])
+    yield databases
+    databases.close()
 
 
 @pytest.fixture(autouse=True)
@@ -163,14 +124,9 @@ def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(_maintenance: _Maintenance) -> Iterator[str]:
-    """A migrated, empty PostgreSQL database of this test's own."""
-    server = os.environ[_URL_VARIABLE]
-    name = f"test_{secrets.token_hex(6)}"
-    # Copied as files, past the log and the shared buffers: half the work of the default, here and at the drop.
-    _maintenance.run(server, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY FILE_COPY")
-    yield with_database(server, name)
-    _maintenance.run(server, f"DROP DATABASE {name} WITH (FORCE)")
+def postgres_url(_lent_databases: LentDatabases) -> str:
+    """A migrated, empty PostgreSQL database that is this test's own as long as it lasts."""
+    return _lent_databases.lend()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,10 @@ def lines_of_the_first_order() -> list[str]:
     return block.strip().splitlines()
 
 
+def line_of_the_chain() -> str:
+    return README.read_text(encoding="utf-8").split("## Options with Greeks")[1].split("```")[1].strip()
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
@@ -40,6 +44,8 @@ def test_the_first_order_of_the_readme_works_and_survives_a_power_cut(data: Path
         status, headers, again = shell.run(order)
         assert (status, again, headers["idempotency-replayed"]) == (200, first, "true")
         assert _held(shell, positions) == [("AAPL", 10)]
+        status, _, chain = shell.run(line_of_the_chain())
+        assert (status, len(json.loads(chain)["calls"]) + len(json.loads(chain)["puts"])) == (200, 12)
         status, _, told = shell.run(halt)
         assert (status, json.loads(told)["tradingHalted"], json.loads(told)["level"]) == (
             200,
@@ -65,7 +71,9 @@ def test_the_first_order_of_the_readme_works_and_survives_a_power_cut(data: Path
 def _held(shell: Shell, line: str) -> list[tuple[str, Any]]:
     """The position comes with the fill, a moment after the answer."""
     for _ in range(100):
-        held = [(one["symbol"], one["qty"]) for one in json.loads(shell.run(line)[2])]
+        status, _, told = shell.run(line)
+        assert status == 200, told
+        held = [(one["symbol"], one["qty"]) for one in json.loads(told)]
         if held:
             return held
     return []

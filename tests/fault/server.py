@@ -10,6 +10,7 @@ SIGUSR1 fills the disk as far as this process can tell, SIGUSR2 empties it.
 import os
 import resource
 import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from paiid.stream.hub import Hub
 from paiid.trading.timings import Timings
 from tests.fault.meddling import Faults, MeddlingBroker
 from tests.fault.processes import MARKER
+from tests.world import make_settings
 
 FAST = Timings(
     send_window_s=0.5,
@@ -83,6 +85,15 @@ def let_streams_beat(environ: dict[str, str]) -> None:
         defaults = Hub.__init__.__kwdefaults__
         assert defaults is not None
         defaults["heartbeat_s"] = float(environ["STREAM_HEARTBEAT_S"])
+
+
+def warm_up() -> None:
+    """Do once, in the process that forks the servers, what each of them would do for itself: read the migrations,
+    and work out the routes."""
+    with tempfile.TemporaryDirectory() as here:
+        migrate(f"sqlite:///{here}/warm.db")
+        app = create_app(make_settings(f"sqlite:///{here}/warm.db", Path(here)))
+    app.openapi()
 
 
 def main() -> None:

@@ -43,8 +43,8 @@ SENT: dict[str, Case] = {
     "failed with 500 after it was handled": case("ACCEPTED", "fail_after"),
     "failed with 504 after it was handled": case("ACCEPTED", "fail_after", status=504),
     "rate limited": case("REJECTED", "rate_limited"),
-    "handled after the deadline": case("ACCEPTED", "slow", before_ms=800),
-    "answered after the deadline": case("ACCEPTED", "slow", after_ms=800),
+    "handled after the deadline": case("ACCEPTED", "slow", before_ms=1300),
+    "answered after the deadline": case("ACCEPTED", "slow", after_ms=1300),
     "reset within the answer": case("ACCEPTED", "reset_mid_body"),
     "garbage for an answer": case("ACCEPTED", "garbage"),
     "garbage and not handled": case("NOT_PLACED", "garbage", handled=False),
@@ -73,7 +73,7 @@ SUBMITTED = {
     "answer lost and a redirected look-up": lost_and("redirect"),
     "answer lost and a huge look-up": lost_and("huge", bytes=3_000_000),
     "answer lost and a trickling look-up": lost_and("trickle", every_ms=10),
-    "answer lost and a slow look-up": lost_and("slow", after_ms=800),
+    "answer lost and a slow look-up": lost_and("slow", after_ms=1300),
 }
 _NO_BODY = ("unknown_status", "missing_fields")
 """Faults of what is in an answer; that to a cancel is empty."""

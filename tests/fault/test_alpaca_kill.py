@@ -64,7 +64,7 @@ class Sim:
 
     async def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """A request to the control endpoint."""
-        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=30) as client:
+        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, verify=False, timeout=30) as client:
             answer = await client.request(method, f"/sim{path}", json=body)
         assert answer.is_success, answer.text
         return answer.json()

@@ -40,7 +40,7 @@ class World:
 
     async def fault(self, kind: str, **wish: Any) -> None:
         """Put a fault in force."""
-        async with httpx2.AsyncClient(base_url=self.url, trust_env=False) as client:
+        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, verify=False) as client:
             answer = await client.post("/sim/faults", json={"kind": kind, **wish})
             assert answer.status_code == 201, answer.text
 

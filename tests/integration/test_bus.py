@@ -13,6 +13,8 @@ from tests.servers import ValkeyServer
 
 QUICK = {"echo_s": 0.1, "deadline_s": 0.4}
 NOTICED_S = 3.0
+NOISE_S = 2.0
+"""What a busy machine may add."""
 
 
 async def test_messages_of_others_are_heard_in_order_and_ones_own_are_not(valkey_url: str) -> None:
@@ -97,7 +99,7 @@ async def test_a_server_that_is_gone_or_frozen_is_noticed_within_3_s_and_comes_b
             valkey.say("CLIENT", "KILL", "TYPE", "pubsub")
             valkey.say("CLIENT", "KILL", "TYPE", "normal")
         await until(lambda: False in changes and not (one.up and fate in ("killed", "frozen")))
-        assert time.monotonic() - began < NOTICED_S + 0.5, "half a second for a busy machine"
+        assert time.monotonic() - began < NOTICED_S + NOISE_S
         one.publish("x", b"while it is away")
         if fate == "killed":
             valkey.start()

@@ -374,7 +374,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"legs": [SAID], "dividends": [{"amount": 1}]}, "dividends.0.ex_date", "missing"),
     ({"legs": [SAID], "dividends": [{"amount": 0, "days": 3}]}, "dividends.0.amount", "greater_than"),
     ({"legs": [SAID], "dividends": [{"amount": 1, "ex_date": "2026-11-02"}]}, "dividends.0.ex_date", "past"),
-    ({"legs": [SAID], "dividends": [{"amount": 1, "days": 3}] * 25}, "dividends", "too_long"),
+    ({"legs": [SAID], "dividends": [{"amount": 1, "days": 3}] * 13}, "dividends", "too_long"),
     ({"legs": [SAID], "style": "bermudan"}, "style", "literal_error"),
     ({"legs": [SAID], "spot_to": 1, "spot_change_pct": 1}, "spot_change_pct", "given_twice"),
     ({"legs": [SAID], "spot_change_pct": -100}, "spot_change_pct", "greater_than_equal"),
@@ -470,3 +470,24 @@ async def test_quotes_are_told_with_the_digits_they_have(caller: Client, feed: C
     quoted = next(one.quote for one in feed.rows if one.contract.symbol == told["legs"][0]["symbol"])
     assert quoted is not None
     assert Decimal(str(told["legs"][0]["quote"]["bid"])) == quoted.bid
+
+
+async def test_what_would_take_too_long_is_refused_with_what_to_do_instead(caller: Client) -> None:
+    below_zero = {"symbol": "ACME", "rate": -0.01, "dividend_yield": -0.03}
+    puts = [leg("put", strike, 1, volatility=0.3) for strike in (90, 95, 100, 105, 110)]
+    for path, body in (
+        ("price", {**below_zero, "legs": puts}),
+        ("price", {**below_zero, "legs": puts[:1], "grid": {"by": "volatility"}}),
+        ("strategy", {**below_zero, "legs": puts[:1]}),
+        (
+            "price",
+            {"symbol": "ACME", "legs": puts, "accuracy": "accurate", "dividends": [{"amount": 1, "days": 1}]},
+        ),
+    ):
+        refused = await caller.post(f"/api/options/{path}", json=body)
+        assert refused.status_code == 422, refused.text
+        (error,) = refused.json()["errors"]
+        assert (error["field"], error["code"]) in (("dividend_yield", "costly"), ("accuracy", "costly"))
+    european = {**below_zero, "legs": puts, "style": "european", "grid": {"by": "volatility"}}
+    assert (await caller.post("/api/options/price", json=european)).status_code == 200
+    assert (await price(caller, puts[0], rate=-0.01, dividend_yield=-0.03))["legs"][0]["now"]["price"] > 0

@@ -17,8 +17,12 @@ from tests.conftest import MakeApp
 from tests.options_world import ChainFeed, chain, months_ahead, row
 from tests.world import App, Client
 
-NOW_US = SystemClock().now_us() + 120_000_000
-"""Of quotes that stay fresh while a test runs."""
+
+def soon_us() -> int:
+    """The instant of quotes that stay fresh while a test runs, however late in the run it begins."""
+    return SystemClock().now_us() + 120_000_000
+
+
 DAYS = months_ahead(date.today(), 3)  # noqa: DTZ011 - which days is all the same
 VENDOR = VendorGreeks(0.31, 0.52, 0.011, -0.02, 0.1, 0.05)
 
@@ -31,10 +35,11 @@ def db_url(sqlite_url: str) -> str:
 
 async def world(make_app: MakeApp, **settings: Any) -> tuple[App, Client, ChainFeed]:
     """A chain of three expirations with a vendor's Greeks on one of them."""
-    feed = ChainFeed(chain(DAYS, at_us=NOW_US, vendor=None), at_us=NOW_US)
-    feed.rows[0] = row(70, DAYS[0], "call", "0", "31", at_us=NOW_US, vendor=VENDOR)
-    feed.rows[1] = row(70, DAYS[0], "put", at_us=NOW_US, vendor=VENDOR, bid="1.10", ask="1.12")
-    feed.rows.append(row(70, DAYS[0], "call", "9", "9.1", at_us=NOW_US, root="ACME1", size=None))
+    at_us = soon_us()
+    feed = ChainFeed(chain(DAYS, at_us=at_us, vendor=None), at_us=at_us)
+    feed.rows[0] = row(70, DAYS[0], "call", "0", "31", at_us=at_us, vendor=VENDOR)
+    feed.rows[1] = row(70, DAYS[0], "put", at_us=at_us, vendor=VENDOR, bid="1.10", ask="1.12")
+    feed.rows.append(row(70, DAYS[0], "call", "9", "9.1", at_us=at_us, root="ACME1", size=None))
     feed.rows.append(row(500, DAYS[2], "call", quoted=False))
     app = await make_app({"risk_free_rate": 1.0, **settings}, feed=feed)
     return app, await app.owner(), feed
@@ -239,7 +244,7 @@ async def test_while_nothing_changes_the_answer_is_304_in_each_coding(make_app: 
         assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", answer.headers["etag"])
         assert same.headers["vary"] == "Accept-Encoding"
     assert len(set(tags.values())) == 3, "a coding has a tag of its own"
-    feed.rows[5] = row(80, DAYS[0], "put", "1.00", "1.10", at_us=NOW_US)
+    feed.rows[5] = row(80, DAYS[0], "put", "1.00", "1.10", at_us=soon_us())
     other = await owner.get("/api/options/chains/ACME?type=put", headers={"If-None-Match": tags["identity"]})
     assert other.status_code == 200
 

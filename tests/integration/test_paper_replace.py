@@ -232,18 +232,19 @@ async def test_a_held_exit_changes_its_price_and_stays_held(floor: Floor) -> Non
 async def test_live_exits_stay_in_step(floor: Floor) -> None:
     await floor.place(bracket("a", "110", "95"))
     assert await refused(floor, "a.tp", limit_price=D("95")) == "bracket_prices"
-    assert await refused(floor, "a.tp", qty=D(101)) == "insufficient_qty"
+    assert await refused(floor, "a.tp", qty=D(101)) == "invalid_qty"
     assert await refused(floor, "a.sl", time_in_force="day") == "not_replaceable"
     new = await floor.replace("a.tp", "b", limit_price=D(108), qty=D(60))
     assert (new.qty, (await floor.view("a.sl")).qty) == (60, 60)
     book = await floor.audit()
     assert (book.holding("AAPL").open_sell_qty, book.holding("AAPL").open_sell_value) == (60, 60 * 108)
-    await floor.replace("a.sl", "c", stop_price=D(96), qty=D(90))
-    assert (await floor.view("b")).qty == 90
+    assert await refused(floor, "a.sl", qty=D(90)) == "invalid_qty", "an exit never grows, though more is held"
+    await floor.replace("a.sl", "c", stop_price=D(96), qty=D(50))
+    assert (await floor.view("b")).qty == 50
     await floor.audit()
     await floor.tick()
     await floor.shown("95.50", "95.60")
-    assert await floor.told("c") == "FILLED 90"
+    assert await floor.told("c") == "FILLED 50"
     assert await floor.told("b") == "CANCELED 0 (other_exit_filled)"
     await floor.audit()
 

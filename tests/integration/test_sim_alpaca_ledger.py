@@ -169,6 +169,8 @@ async def test_a_restart_keeps_ledger_accounts_and_orders(sqlite_url: str, tmp_p
     async with simulated(sqlite_url, tmp_path) as world:
         made = await world.post("kept")
         await world.has_status("kept", "filled")
+        # Booked is not yet told, and the cursor stands at what has been told.
+        await world.quiesce()
         state = (await world.client.get("/sim")).json()
     async with simulated(sqlite_url, tmp_path) as world:
         found = await world.order("kept")

@@ -25,6 +25,12 @@ async def world(sqlite_url: str, tmp_path: Path) -> AsyncIterator[SimWorld]:
         yield one
 
 
+async def _filled_and_told(world: SimWorld, name: str) -> None:
+    """Until the order is filled and whoever listens has heard of it: it is booked first, and told a moment later."""
+    await world.has_status(name, "filled")
+    await world.quiesce()
+
+
 async def test_both_messages_of_authentication_are_understood(world: SimWorld) -> None:
     good = {"stream": "authorization", "data": {"status": "authorized", "action": "authenticate"}}
     async with world.connected() as one:
@@ -81,7 +87,7 @@ async def test_listen_replaces_the_set_and_leaves_out_what_nobody_knows(world: S
         assert answer["data"] == {"streams": ["trade_updates"]}
         assert (await one.say(action="listen", data={"streams": []}))["data"] == {"streams": []}
         await world.post("unheard")
-        await world.has_status("unheard", "filled")
+        await _filled_and_told(world, "unheard")
         await one.say(**LISTEN)
         await world.post("heard")
         assert (await one.next())["order"]["client_order_id"] == "heard"
@@ -172,7 +178,7 @@ async def test_a_cancel_and_a_replacement_are_told(world: SimWorld) -> None:
 
 async def test_a_sale_tells_the_position_that_is_left(world: SimWorld) -> None:
     await world.post("in")
-    await world.has_status("in", "filled")
+    await _filled_and_told(world, "in")
     async with world.listening() as one:
         await world.post("out", side="sell", qty="4")
         await one.next()
@@ -238,7 +244,7 @@ async def test_a_spread_is_told_as_a_whole_and_by_its_legs(
 
 async def test_whoever_does_not_listen_misses_it(world: SimWorld) -> None:
     await world.post("before")
-    await world.has_status("before", "filled")
+    await _filled_and_told(world, "before")
     async with world.listening() as one:
         await world.post("after")
         assert (await one.next())["order"]["client_order_id"] == "after"

@@ -81,6 +81,7 @@ class Served:
         self.http = httpx2.AsyncClient(
             base_url=f"http://127.0.0.1:{self._socket.getsockname()[1]}",
             timeout=60,
+            verify=False,
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
         )
 

@@ -180,6 +180,8 @@ class Wire:
                 # The one deadline is around the whole exchange.
                 timeout=None,
                 follow_redirects=False,
+                # Plain http is loopback only (`core/contradictions`), and certificates take a while to load.
+                verify=self._base.startswith("https:"),
                 trust_env=False,
                 limits=httpx2.Limits(
                     max_connections=_MAX_CONNECTIONS,

@@ -22,7 +22,7 @@ from paiid.domain.orders import Leg, OrderRequest, OrderStatus
 from paiid.domain.paper import PaperRefused, Step
 from paiid.domain.paper_account import PaperAccount
 from paiid.domain.paper_checks import check_order
-from paiid.domain.paper_groups import EXITS, check_exit_prices, check_exit_qty, opposite
+from paiid.domain.paper_groups import EXITS, check_exit_prices, opposite
 from paiid.domain.paper_replace import check_replaceable, keeps_peak, replaced, spread_request
 
 _ENDS = Step(ends=OrderStatus.REPLACED, reason="replaced_by_user")
@@ -114,7 +114,7 @@ class Replacer:
             return [*self._held(order, asked, change, now), *_in_step(order, None, others, book, now)]
         book.settle(working, _ENDS, order.reserve_price, counts=order.counts)
         if order.group_role in EXITS and order.order_class != "simple":
-            _check_exit_qty(order, asked, others, book)
+            _check_exit_qty(order, asked)
         wanted = _as_order(order, asked, change.client_order_id)
         new = await self._desk.accept_again(tx, wanted, order, accounts, now)
         new = replace(new, working=keeps_peak(working, new.working))
@@ -234,16 +234,14 @@ def _check_prices(order: PaperOrder, asked: OrderRequest, others: Sequence[Paper
     check_exit_prices(side, profit, stop, base)
 
 
-def _check_exit_qty(
-    order: PaperOrder, asked: OrderRequest, others: Sequence[PaperOrder], book: PaperAccount
-) -> None:
-    working = order.working
-    held = book.holding(working.symbol)
-    reserved = held.open_sell_qty if working.side == "sell" else held.open_buy_qty
-    # The other exit is for the same shares.
-    reserved -= sum((one.working.left for one in others if one.counts), ZERO)
-    if (asked.qty or ZERO) > working.left:
-        check_exit_qty(working.side, asked.qty or ZERO, held.qty, reserved)
+def _check_exit_qty(order: PaperOrder, asked: OrderRequest) -> None:
+    """An exit only ever shrinks. Raises PaperRefused: a reader that hears of the two exits in any order takes the smallest size it was
+    told for the true one, and brokers do not let them grow either (alpaca.md, section 6.1: a replace changes their prices)."""
+    if (asked.qty or ZERO) > order.working.left:
+        raise PaperRefused(
+            "invalid_qty",
+            "qty: an exit can be made smaller, not larger; cancel it and send an oco order for what is held.",
+        )
 
 
 def _in_step(
