@@ -53,8 +53,8 @@ def parse_yields(entries: Iterable[str]) -> dict[str, float]:
             symbol, percent = parse_symbol(name.strip()), float(text)
         except ValueError:
             raise ValueError(f"entry {number} is not a ticker, = and percent") from None
-        if not equals or not abs(percent) <= MOST_YIELD:
-            raise ValueError(f"entry {number} has no percent from -{MOST_YIELD:g} to {MOST_YIELD:g}")
+        if not equals or not 0 <= percent <= MOST_YIELD:
+            raise ValueError(f"entry {number} has no percent from 0 to {MOST_YIELD:g}")
         if symbol in found:
             raise ValueError(f"entry {number} names a ticker for the second time")
         found[symbol] = percent / 100

@@ -14,6 +14,7 @@ from paiid.domain.pricing.surface import volatilities
 from paiid.domain.pricing.terms import DAYS_OF_YEAR, FloatArray, Values
 from paiid.options.records import Assumed
 from paiid.options.surface_view import number
+from paiid.options.what_if_legs import Leg
 from paiid.options.what_if_terms import Asked, RangeAsked
 from paiid.options.what_if_view import (
     leg_view,
@@ -23,7 +24,7 @@ from paiid.options.what_if_view import (
     source_of_price,
     totals,
 )
-from paiid.options.what_if_world import Leg, Made, scenario_of
+from paiid.options.what_if_world import Made, scenario_of
 
 _DOLLARS = 4
 _PRICES = 6

@@ -6,7 +6,8 @@ from typing import Any
 
 from paiid.core.clock import Clock
 from paiid.core.json import encode
-from paiid.domain.errors import Problem
+from paiid.domain.errors import Problem, invalid_field
+from paiid.domain.pricing.strategy import between_two_prices
 from paiid.domain.pricing.terms import IMPLIED
 from paiid.domain.rate_curve import RateCurve
 from paiid.options.chains import ChainReader
@@ -14,9 +15,13 @@ from paiid.options.pool import PricingPool
 from paiid.options.records import Assumed, PricedChain
 from paiid.options.strategy import strategy_view
 from paiid.options.surface import SurfaceReader
+from paiid.options.what_if_legs import Known, row_of
 from paiid.options.what_if_terms import Asked, LegAsked
 from paiid.options.what_if_view import what_if_view
-from paiid.options.what_if_world import Known, Made, make, row_of
+from paiid.options.what_if_world import Made, make
+
+MOST_COSTLY = 4
+"""Options of one question whose valuing takes a good part of a second each."""
 
 View = Callable[[Asked, Made], dict[str, Any]]
 
@@ -111,4 +116,31 @@ def _lacks(chain: PricedChain, leg: LegAsked) -> bool:
 
 
 def _computed(asked: Asked, known: Known, view: View) -> bytes:
-    return encode(view(asked, make(asked, known)))
+    made = make(asked, known)
+    _refuse_costly(asked, made)
+    return encode(view(asked, made))
+
+
+def _refuse_costly(asked: Asked, made: Made) -> None:
+    """What would keep a thread busy for longer than a caller waits. Raises Problem (422)."""
+    position = made.position
+    if position.style == "american":
+        many = asked.grid is not None or asked.range is not None
+        shifts = {0.0, asked.scenario.rate_change / 100}
+        between = max(between_two_prices(position, shift) for shift in shifts)
+        if between > (0 if many else MOST_COSTLY):
+            raise invalid_field(
+                "dividend_yield",
+                "costly",
+                "Rate and yield are both below zero, and an option is exercised between two prices then, which is slow to value: "
+                f"ask for at most {MOST_COSTLY} such options without a grid or a pay-off, or set style to european.",
+            )
+    cash = sum(
+        any(one.years < years for one in made.world.dividends) for years in position.contracts.years.tolist()
+    )
+    if position.accuracy == "accurate" and cash > MOST_COSTLY:
+        raise invalid_field(
+            "accuracy",
+            "costly",
+            f"At most {MOST_COSTLY} options with cash dividends are valued accurately at once; ask for fast.",
+        )

@@ -12,8 +12,9 @@ from paiid.domain.pricing.strategy import Scenario
 from paiid.domain.pricing.terms import DAYS_OF_YEAR, FloatArray, Values
 from paiid.options.records import Assumed
 from paiid.options.surface_view import number
+from paiid.options.what_if_legs import GIVEN, Leg
 from paiid.options.what_if_terms import Asked, GridAsked
-from paiid.options.what_if_world import GIVEN, Leg, Made, check_not_after, scenario_of
+from paiid.options.what_if_world import Made, check_not_after, scenario_of
 
 GREEKS = ("delta", "gamma", "theta", "vega", "rho")
 _SHARE_DIGITS = 6

@@ -9,30 +9,37 @@ gamma and vega are its derivatives, theta what the pricing equation leaves, and 
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from paiid.domain.pricing.dividends_backward import Problems, Today, today
+from paiid.domain.pricing.dividends_backward import Today, today
 from paiid.domain.pricing.dividends_chebyshev import basis, coefficients, nodes
 from paiid.domain.pricing.dividends_exercise import EFFORTS, FAR
 from paiid.domain.pricing.dividends_outlook import Drift, IndexArray
+from paiid.domain.pricing.dividends_problems import Problems
 from paiid.domain.pricing.dividends_quoted import Quoted
 from paiid.domain.pricing.terms import FloatArray
 
-_STRIKES, _VOLATILITIES, _PRICES = 5, 5, 30
+_VOLATILITIES, _PRICES = 5, 30
+_CALL_STRIKES, _PUT_STRIKES = 6, 4
+"""Whether a call is ever exercised before an ex-date is a matter of dividend by strike, so that its table needs more of them."""
 _COARSE = 3
-"""Of volatility for the table of the rate, and of strike for puts: every other node. Whether a call is ever exercised before an ex-date is a
-matter of rate and dividend, so that its table needs all strikes."""
+"""Of the volatilities for the table of the rate: every other one."""
 _FARTHEST = 5.5
 """The largest z of a table: beyond it options are worth nothing, or just what their forward is."""
-_RATE_STEP = 1e-3
-_FEW = 16
+_RATE_STEP = 2.5e-4
+"""Up for calls and down for puts, so that what is not exercised stays so."""
+_FEW = 10
 """Contracts of a group that are not worth a table."""
 _WIDEST = 8.0
 """Between the least and the largest volatility of a table."""
 _AWAKE = 0.9
 """A put is counted from its boundary where the dividend is at most this share of the one that keeps it from being exercised today."""
+
+
+EFFORT = replace(EFFORTS["fast"], points=(5,), marches=9, inner=12, outer=20, spacing=1.1, reach=4.5)
+"""What errs less than the polynomials between the nodes is fine enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Of each contract: polynomials of log volatility and z for its value (over 1 + S/K), of log volatility for its boundary, and for what a
-    higher rate adds, with the ranges on which they hold."""
+    """Of each contract: polynomials of log volatility and z for its value (over 1 + S/K), of log volatility for its boundary, and for its derivative
+    by the rate, with the ranges on which they hold."""
 
     value: FloatArray  # (contracts, volatilities, prices)
     boundary: FloatArray  # (contracts, volatilities)
@@ -83,7 +90,9 @@ def groups(quoted: Quoted, guess: FloatArray) -> list[Group]:
     rate = float(quoted.rate[0])
     waking = 0.0
     if quoted.american and rate > 0:
-        waking = _AWAKE * float(np.expm1(rate * quoted.ex_years[0]))
+        wait = quoted.ex_years[0]
+        lost = np.exp(rate * wait) * -np.expm1(-float(quoted.dividend_yield[0]) * wait)
+        waking = _AWAKE * float(np.expm1(rate * wait) - _AWAKE * lost)
     asleep = quoted.amounts[0] > waking * quoted.strike
     kind = np.where(quoted.call, 0, np.where(asleep, 1, 2))
     for years in np.unique(quoted.years):
@@ -92,7 +101,8 @@ def groups(quoted: Quoted, guess: FloatArray) -> list[Group]:
             if len(some) < _FEW:
                 continue
             low, high = np.quantile(guess[some], [0.02, 0.98])
-            low, high = 0.85 * low, 1.2 * high
+            # A European option that is worth as much as a put near its exercise has more volatility than that.
+            low, high = (0.7 if which == 2 else 0.85) * low, 1.2 * high
             low = max(low, high / _WIDEST)
             strike = np.log(quoted.strike[some])
             found.append(Group(some, float(years), strike.min(), strike.max(), np.log(low), np.log(high)))
@@ -119,18 +129,18 @@ class _Part:
 
 
 def _parts(quoted: Quoted, some: list[Group], call: bool) -> list[_Part]:
-    strikes, volatilities = nodes(_STRIKES), nodes(_VOLATILITIES)
+    strikes, volatilities = nodes(_CALL_STRIKES if call else _PUT_STRIKES), nodes(_VOLATILITIES)
     strike, volatility = np.meshgrid(strikes, volatilities, indexing="ij")
-    among = range(0, _STRIKES, 1 if call else 2)
-    coarse = np.ix_(among, range(0, _VOLATILITIES, 2))
+    coarse = np.ix_(range(len(strikes)), range(0, _VOLATILITIES, 2))
     every = np.arange(strike.size).reshape(strike.shape)
     fine = [_problems(quoted, one, call, strike.ravel(), volatility.ravel(), 0.0) for one in some]
     few = every[coarse].ravel()
+    step = _RATE_STEP if call else -_RATE_STEP
     bumped = [
-        _problems(quoted, one, call, strike.ravel()[few], volatility.ravel()[few], _RATE_STEP) for one in some
+        _problems(quoted, one, call, strike.ravel()[few], volatility.ravel()[few], step) for one in some
     ]
-    known = today(_all(fine), EFFORTS["fast"])
-    other = today(_all(bumped), EFFORTS["fast"])
+    known = today(_all(fine), EFFORT)
+    other = today(_all(bumped), EFFORT)
     edges = known.edge().reshape(len(some), -1)
     targets, frames = [], []
     for one, problems, edge in zip(some, fine, edges, strict=True):
@@ -138,9 +148,9 @@ def _parts(quoted: Quoted, some: list[Group], call: bool) -> list[_Part]:
         frames.append(frame)
         targets.append(frame.log_price)
     values = _worth(known, np.concatenate(targets), call).reshape(len(some), *strike.shape, _PRICES)
-    higher = _worth(other, np.concatenate([target[few] for target in targets]), call)
+    moved = _worth(other, np.concatenate([target[few] for target in targets]), call)
     lower = values.reshape(len(some), -1, _PRICES)[:, few]
-    added = (higher.reshape(lower.shape) - lower).reshape(len(some), len(among), _COARSE, _PRICES)
+    added = ((moved.reshape(lower.shape) - lower) / step).reshape(len(some), len(strikes), _COARSE, _PRICES)
     return [
         _part(quoted, one, frame, value, rate, edge.reshape(strike.shape))
         for one, frame, value, rate, edge in zip(some, frames, values, added, edges, strict=True)
@@ -238,8 +248,8 @@ def _part(
     width = max(group.high_strike - group.low_strike, 1e-12)
     point = 2 * (strike - group.low_strike) / width - 1
     prices = coefficients(_PRICES)
-    fine = basis(point, _STRIKES)[0].T @ coefficients(_STRIKES)
-    few = basis(point, len(rate))[0].T @ coefficients(len(rate))
+    count = len(value)
+    fine = basis(point, count)[0].T @ coefficients(count)
     value = coefficients(_VOLATILITIES) @ (value @ prices.T)
     rate = coefficients(_COARSE) @ (rate @ prices.T)
     one = np.ones(len(strike))
@@ -249,7 +259,7 @@ def _part(
         Table(
             np.einsum("ja,abk->jbk", fine, value),
             fine @ (boundary @ coefficients(_VOLATILITIES).T),
-            np.einsum("ja,abk->jbk", few, rate),
+            np.einsum("ja,abk->jbk", fine, rate),
             one * frame.side,
             one * frame.bounded,
             one * frame.low_z,
@@ -284,7 +294,7 @@ def look(
     unit = np.exp(log_price)
     whole = 1 + unit
     coarse = basis(at, _COARSE)[0]
-    rho = np.einsum("jbk,kj,bj->j", known.rate, price, coarse, optimize=True) / _RATE_STEP
+    rho = np.einsum("jbk,kj,bj->j", known.rate, price, coarse, optimize=True)
     gain = -known.side * np.expm1(log_price)
     exercised = (known.bounded > 0) & (inside < -1)
     looked = Looked(

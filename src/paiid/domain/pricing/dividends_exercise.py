@@ -53,10 +53,21 @@ class Effort:
 
 
 _FAST = Effort(
-    (6,), 12, 16, 32, 8, 1e-3, spacing=1.0, by_fold=4.0, least=12, focus=1.0, reach=5.0, drowning=2.8
+    (6,), 14, 24, 40, 12, 5e-3, spacing=1.0, by_fold=4.0, least=12, focus=1.0, reach=5.0, drowning=2.8
 )
 _FINE = Effort(
-    (6, 14), 48, 80, 160, 40, 1e-9, spacing=0.7, by_fold=10.0, least=24, focus=0.7, reach=6.8, drowning=6.0
+    (6, 14, 22),
+    56,
+    96,
+    200,
+    40,
+    1e-9,
+    spacing=0.7,
+    by_fold=10.0,
+    least=24,
+    focus=0.7,
+    reach=6.8,
+    drowning=6.0,
 )
 EFFORTS: dict[Accuracy, Effort] = {"fast": _FAST, "accurate": _FINE}
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from paiid.domain.pricing import european
-from paiid.domain.pricing.dividends_backward import Problems, today
+from paiid.domain.pricing.dividends_backward import today
 from paiid.domain.pricing.dividends_exercise import EFFORTS
 from paiid.domain.pricing.dividends_outlook import Drift, IndexArray
+from paiid.domain.pricing.dividends_problems import Problems
 from paiid.domain.pricing.terms import (
     ABOVE,
     BELOW,
@@ -32,6 +33,8 @@ _WIDEST = 12.0
 """Volatility times the root of time beyond which an option counts as worth what it is there."""
 _BATCH = 1500
 _ROUNDING = 4e-15
+_SAME_DAY = 0.2 / 365
+"""Dividends so close to one another are paid with the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,12 @@ class Quoted:
 
         paid: dict[float, float] = {}
         last = float(contracts.years.max(initial=0.0))
-        for dividend in market.dividends:
+        day = -np.inf
+        for dividend in sorted(market.dividends, key=lambda one: one.years):
             if dividend.amount > 0 and dividend.years < last:
-                paid[dividend.years] = paid.get(dividend.years, 0.0) + dividend.amount
-        days = tuple(sorted(paid))
+                day = dividend.years if dividend.years - day > _SAME_DAY else day
+                paid[day] = paid.get(day, 0.0) + dividend.amount
+        days = tuple(paid)
         return Quoted(
             contracts.call,
             style == "american",
@@ -139,7 +144,7 @@ class Quoted:
         delta = np.where(exercised, np.where(gain > 0, sign, 0.0), np.where(np.isfinite(delta), delta, 0.0))
         gamma = np.where(exercised | ~np.isfinite(gamma), 0.0, gamma)
         share = np.minimum(volatility / LEAST_VOLATILITY, 1.0)
-        price = floor + share * (np.maximum(price, floor) - floor)
+        price = floor + share * (np.clip(price, floor, np.maximum(self.most(), floor)) - floor)
         return Dollars(price, delta, gamma, exercised)
 
     def floor(self) -> tuple[FloatArray, FloatArray]:
@@ -178,6 +183,14 @@ class Quoted:
         ]
         return np.maximum(worths[0], worths[1])
 
+    def most(self) -> FloatArray:
+        """What each is worth at the most, at any volatility: the price, or the strike, at the best moment there could be."""
+        pays = np.where(self.call, self.dividend_yield, self.rate)
+        kept = np.exp(np.clip(-pays * self.years, -700.0, 700.0))
+        if self.american:
+            kept = np.maximum(kept, 1.0)
+        return np.where(self.call, self.spot, self.strike) * kept
+
     def first_guess(self, price: FloatArray) -> FloatArray:
         """The volatility of a European option on the price less what dividends are worth today, a fifth where that has none."""
         paid = np.zeros(len(self))
@@ -198,10 +211,6 @@ def implied_statuses(quoted: Quoted, price: FloatArray, floor: FloatArray, accur
     scale = np.maximum(quoted.strike, quoted.spot)
     status[over <= np.where(floor > 0, RESOLUTION[accuracy] * quoted.strike, 0.0)] = FLAT
     status[over < -_ROUNDING * scale] = BELOW
-    most = np.where(quoted.call, quoted.spot, quoted.strike)
-    if not quoted.american:
-        yielded = np.where(quoted.call, quoted.dividend_yield, quoted.rate)
-        most = most * np.exp(np.clip(-yielded * quoted.years, -700, 700))
-    status[known & (price >= most)] = ABOVE
+    status[known & (price >= quoted.most())] = ABOVE
     status[~known] = NO_PRICE
     return status

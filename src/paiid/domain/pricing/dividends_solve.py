@@ -13,6 +13,7 @@ from paiid.domain.pricing.dividends_boundary import Curve, chords, interest, pre
 from paiid.domain.pricing.dividends_outlook import Drift, Outlook, hold
 from paiid.domain.pricing.terms import BoolArray, FloatArray
 
+_RESTLESS = 0.05
 _FARTHEST = 0.7
 """The largest step of a curve's shape: a factor of two in its distance from the anchor, or in the price."""
 
@@ -23,6 +24,7 @@ def pasted(curve: Curve, outlook: Outlook, drift: Drift, steps: int, tolerance: 
     sign = 1.0 if curve.call else -1.0
     years = curve.start + curve.length * rule.fraction
     count = len(rule.z)
+    begun = curve.shape
     for _ in range(steps):
         log_price = curve.at_points()
         away = log_price - curve.anchor
@@ -43,7 +45,8 @@ def pasted(curve: Curve, outlook: Outlook, drift: Drift, steps: int, tolerance: 
         curve, largest = _moved(curve, jacobian, error)
         if largest.max() < tolerance:
             break
-    return curve
+    # What does not come to rest is better off where it began.
+    return curve.with_shape(np.where(largest < _RESTLESS, curve.shape, begun))
 
 
 def met(
@@ -68,6 +71,7 @@ def met(
     yielded = -np.expm1(-drift.dividend_yield * years)
     age = curve.length[:, :, None] * (rule.fraction[:, None] - look.fraction)
     weight = curve.length[:, :, None] * look.weight
+    scale = _scale(curve, drift)
     for _ in range(steps):
         log_price = curve.at_points()
         worth = hold(outlook, drift, log_price, years)
@@ -85,11 +89,17 @@ def met(
         moved, _ = _moved(curve, jacobian, error)
         moved = moved.with_shape(moved.shape_of(np.clip(moved.at_points(), low, high)))
         # What a point is wrong by counts as much as the time it stands for.
-        rest = (np.abs(moved.shape - curve.shape) * np.minimum(1.0, 10 * rule.fraction)).max(axis=1)
+        rest = np.abs(moved.shape - curve.shape) / scale * np.minimum(1.0, 10 * rule.fraction)
         curve = moved
         if rest.max() < tolerance:
             break
-    return curve, (rest < tolerance) & (np.abs(excess).max(axis=1) < 1e-3 * tolerance)
+    settled = (rest < tolerance) & (np.abs(excess) < 2e-4 * tolerance * scale)
+    return curve, settled.all(axis=1)
+
+
+def _scale(curve: Curve, drift: Drift) -> FloatArray:
+    """How far the log price wanders in the time of the curve, at most 1."""
+    return np.minimum(drift.volatility * np.sqrt(curve.start + curve.length), 1.0)
 
 
 def _by_logarithm(excess: FloatArray, gain: FloatArray) -> FloatArray:
@@ -128,6 +138,7 @@ def marched(
     sign = 1.0 if curve.call else -1.0
     rule = curve.rule
     chord = chords(rule.z, rule.inner.z)
+    scale = _scale(curve, drift)
     log_price = np.zeros((len(low), len(rule.z)))
     point = np.broadcast_to(0.5 * (low + high), low.shape)
     for k in range(len(rule.z)):
@@ -156,7 +167,7 @@ def marched(
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 fresh = point - error / rise
             fresh = np.where((fresh > below) & (fresh < above), fresh, 0.5 * (below + above))
-            done = np.abs(fresh - point).max() < tolerance
+            done = (np.abs(fresh - point) / scale).max() < tolerance
             point = fresh
             if done:
                 break

@@ -91,6 +91,18 @@ class Scenario:
     years_forward: float = 0.0
 
 
+def between_two_prices(position: Position, rate_change: float) -> int:
+    """How many contracts are exercised early between two prices, at the rate so changed: both rates are below zero. Each takes about a
+    twentieth of a second to value (`two_boundaries`), times those that its Greeks need."""
+    from paiid.domain.pricing.american_terms import early_exercise
+
+    contracts = position.contracts
+    _, two = early_exercise(
+        ~contracts.call, contracts.years, position.rate + rate_change, position.dividend_yield
+    )
+    return int(np.count_nonzero(two))
+
+
 def value_at(position: Position, world: World, scenario: Scenario) -> Values:
     """Price and Greeks a share of each contract there. A contract that has ended by then is worth what exercising it pays."""
     from paiid.domain.pricing import valuation
@@ -189,7 +201,6 @@ def _prices(
         world.later(years_forward),
         spots,
         position.style,
-        position.accuracy,
     )
 
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from paiid.domain.pricing.terms import (
-    Accuracy,
     BoolArray,
     CashDividend,
     Contracts,
@@ -32,9 +31,8 @@ def prices_over(
     dividends: tuple[CashDividend, ...],
     spots: FloatArray,
     style: Style,
-    accuracy: Accuracy,
 ) -> FloatArray:
-    """Dollars a share by contract (rows) and price (columns, above zero)."""
+    """Dollars a share by contract (rows) and price (columns, above zero), always in the fast mode: what is drawn needs no more digits."""
     first = min((one.years for one in dividends if one.amount > 0), default=np.inf)
     paid: BoolArray = contracts.years > first
     found = np.zeros((len(contracts), len(spots)))
@@ -42,7 +40,7 @@ def prices_over(
         if where.any():
             some = Contracts(contracts.call[where], contracts.strike[where], contracts.years[where])
             market = Market(float(spots[0]), rate[where], dividend_yield[where], dividends)
-            found[where] = over(some, market, volatility[where], spots, style, accuracy)
+            found[where] = over(some, market, volatility[where], spots, style)
     return found
 
 
@@ -52,13 +50,12 @@ def _plain(
     volatility: FloatArray,
     spots: FloatArray,
     style: Style,
-    accuracy: Accuracy,
 ) -> FloatArray:
     from paiid.domain.pricing import valuation
 
     each, there = _pairs(contracts, market, spots)
     times = len(spots)
-    found = valuation.value(each, there, np.repeat(volatility, times), style=style, accuracy=accuracy)
+    found = valuation.value(each, there, np.repeat(volatility, times), style=style)
     return found.price.reshape(len(contracts), times)
 
 
@@ -68,7 +65,6 @@ def _with_cash(
     volatility: FloatArray,
     spots: FloatArray,
     style: Style,
-    accuracy: Accuracy,
 ) -> FloatArray:
     """Within what a contract is worth without any volatility, and exercised where that is worth more, as single ones are
     (`dividends_quoted`)."""
@@ -90,9 +86,9 @@ def _with_cash(
             at = np.log(spots[None, :] / contracts.strike[some, None])
             lowest, highest = at.min(axis=1, keepdims=True), at.max(axis=1, keepdims=True)
             with np.errstate(all="ignore"):
-                worth, now = today(
-                    replace(problems, lowest=lowest, highest=highest), EFFORTS[accuracy]
-                ).worth(at)
+                worth, now = today(replace(problems, lowest=lowest, highest=highest), EFFORTS["fast"]).worth(
+                    at
+                )
             price[some], exercised[some] = worth.value * contracts.strike[some, None], now
     price = np.where(exercised, np.maximum(gain, 0.0), np.where(np.isfinite(price), price, floor))
     share = np.minimum(volatility / LEAST_VOLATILITY, 1.0)[:, None]
