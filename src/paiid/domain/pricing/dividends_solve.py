@@ -133,8 +133,8 @@ def marched(
     tolerance: float,
     cash: FloatArray | None = None,
 ) -> Curve:
-    """A first guess of `curve`, from its start on: each point in turn is where holding meets exercise with the same slope, if the curve runs
-    straight between the points. On the side of exercise holding is worth less than exercising."""
+    """`curve` from its start on: each point in turn is where holding is worth what exercising gives, if the curve runs straight between the
+    points. Robust, and the first guess of `pasted`. On the side of exercise holding is worth less. `cash` is what a put waits for."""
     sign = 1.0 if curve.call else -1.0
     rule = curve.rule
     chord = chords(rule.z, rule.inner.z)
