@@ -1,6 +1,6 @@
 """Random days at the paper venue: what may happen in them, and how often."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hypothesis import strategies as st
@@ -160,3 +160,64 @@ _phrases = st.one_of(
 days = st.lists(_phrases, min_size=12, max_size=40).map(
     lambda phrases: [one for phrase in phrases for one in phrase]
 )
+
+
+@st.composite
+def _stale(draw: st.DrawFn) -> list[Action]:
+    """An order that would trade, and by the time it is live the quote is old."""
+    symbol, account = draw(st.sampled_from(SYMBOLS)), draw(st.sampled_from(ACCOUNTS))
+    level = draw(st.integers(9_900, 10_100))
+    return [
+        Show(symbol, level, 2, 20_000, 20_000, "good"),
+        Ask(account, symbol, "buy", draw(st.integers(1, 20)), "limit", "gtc", level + 50),
+        Show(symbol, level, 2, 20_000, 20_000, "stale"),
+        Wait(20),
+    ]
+
+
+@st.composite
+def _overnight(draw: st.DrawFn) -> list[Action]:
+    """An order for the day that finds its price a day later."""
+    symbol, account = draw(st.sampled_from(SYMBOLS)), draw(st.sampled_from(ACCOUNTS))
+    level = draw(st.integers(9_900, 10_100))
+    return [
+        Show(symbol, level, 2, 20_000, 20_000, "good"),
+        Ask(account, symbol, "buy", draw(st.integers(1, 20)), "limit", "day", level - 50),
+        Wait(59_000),
+        Wait(1_020),
+        Show(symbol, level - 100, 2, 20_000, 20_000, "good"),
+    ]
+
+
+@st.composite
+def _runs_away(draw: st.DrawFn) -> list[Action]:
+    """All that an account can borrow in one order, and a price of which it can only pay a part of it."""
+    symbol, account = draw(st.sampled_from(SYMBOLS)), draw(st.sampled_from(ACCOUNTS))
+    return [
+        Show(symbol, 10_000, 2, 30_000, 30_000, "good"),
+        Ask(account, symbol, "buy", draw(st.integers(1_850, 1_950)), "market", "gtc", 0),
+        Show(symbol, 10_000 + draw(st.integers(1_200, 2_000)), 2, 30_000, 30_000, "good"),
+        Wait(20),
+    ]
+
+
+@st.composite
+def _swept(draw: st.DrawFn) -> list[Action]:
+    """An order that takes all that is shown, again and again."""
+    symbol, account = draw(st.sampled_from(SYMBOLS)), draw(st.sampled_from(ACCOUNTS))
+    level = draw(st.integers(9_900, 10_100))
+    shown = Show(symbol, level, 2, 100, 100, "good")
+    return [
+        shown,
+        Ask(account, symbol, "buy", draw(st.integers(31, 60)), "market", "gtc", 0),
+        Wait(20),
+        *(replace(shown, bid=level + step) for step in (1, 2, 3)),
+    ]
+
+
+provoking = st.lists(
+    st.one_of(_squeezes(), _oversells(), _trails(), _stale(), _overnight(), _swept(), _runs_away()),
+    min_size=1,
+    max_size=6,
+).map(lambda phrases: [one for phrase in phrases for one in phrase])
+"""Days on which much goes wrong where a rule is forgotten, and little else happens."""

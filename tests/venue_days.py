@@ -164,6 +164,28 @@ def round_trips(draw: st.DrawFn) -> list[Action]:
 
 
 @st.composite
+def replaced_groups(draw: st.DrawFn) -> list[Action]:
+    """A group of which one after the other is replaced, while the entry fills in parts and the exits are met."""
+    kind, qty = (
+        draw(st.sampled_from(["bracket", "bracket", "bracket_trail", "oco"])),
+        draw(st.integers(2, 60)),
+    )
+    before: list[Action] = [Ask("market", "buy", qty, 0), Wait(20)] if kind == "oco" else []
+    change = st.builds(
+        Replace, st.integers(1, 6), st.one_of(st.none(), st.integers(1, 80)), st.sampled_from([0, 1, -1, 5])
+    )
+    meets = st.builds(Move, st.sampled_from([10_000, 10_000, 9_800, 10_200]), st.just(0), st.integers(1, 60))
+    then = st.one_of(change, change, meets, st.just(Wait(20)), st.builds(Cancel, st.integers(1, 6)))
+    return [
+        Move(10_000, 0),
+        *before,
+        Ask(kind, "sell" if kind == "oco" else "buy", qty, draw(st.sampled_from([0, -15])), 60),
+        *draw(st.lists(then, min_size=2, max_size=8)),
+        Wait(20),
+    ]
+
+
+@st.composite
 def in_parts(draw: st.DrawFn) -> list[Action]:
     """A limit order that fills a little and is replaced, and replaced again."""
     qty, part = draw(st.integers(20, 90)), draw(st.integers(1, 15))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from paiid.brokers.paper.fills import Round
 from paiid.brokers.paper.records import PaperOrder
@@ -20,7 +21,7 @@ from paiid.domain.paper import Step, Taken, Working
 from paiid.domain.paper_account import PaperAccount
 from paiid.domain.quotes import Quote
 from paiid.domain.terms import DEFAULT_TERMS, PLAIN, AccountTerms
-from tests.paper_days import ACCOUNTS, SYMBOLS, Action, days
+from tests.paper_days import ACCOUNTS, SYMBOLS, Action, days, provoking
 from tests.paper_referee import Day, JudgedVenue, play_judged, run
 from tests.paper_world import Market, PureOrder, PureVenue, RealVenue, holding_of
 
@@ -33,6 +34,9 @@ BOUNDED = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+
+# A planted bug ends the search that meets it: there are as many examples as the unluckiest search may need.
+PATIENT = settings(BOUNDED, max_examples=1_000)
 
 
 @pytest.mark.parametrize("terms", [DEFAULT_TERMS, PLAIN], ids=["margin and costs", "plain"])
@@ -175,8 +179,8 @@ class TradesAllNight(JudgedVenue):
     ids=lambda planted: planted.__name__,
 )
 def test_the_referee_catches_each_planted_bug(planted: type[PureVenue]) -> None:
-    @BOUNDED
-    @given(days)
+    @PATIENT
+    @given(st.one_of(days, provoking))
     def play(actions: list[Action]) -> None:
         run(play_judged(actions, planted(Market(), DEFAULT_TERMS)))
 
@@ -231,7 +235,7 @@ class LooksAtEachOrderOnce(RealVenue):
 def test_real_books_that_go_another_way_are_told_apart(
     runner: asyncio.Runner, template: Path, tmp_path: Path
 ) -> None:
-    @BOUNDED
+    @PATIENT
     @given(days)
     def play(actions: list[Action]) -> None:
         runner.run(_same_end(actions, _copy(template, tmp_path), LooksAtEachOrderOnce))

@@ -129,6 +129,21 @@ class Book:
             for order in await store.load_orders(self.tx, sorted(wanted)):
                 self.register(order)
 
+    async def load_successors(self) -> None:
+        """Load what took the place of the orders in the book, and so on, each with its group; those of a group are
+        mostly there already."""
+        asked: set[str] = set()
+        while (
+            wanted := {
+                order.replaced_by
+                for order in self.orders.values()
+                if order.replaced_by is not None and order.replaced_by not in self.orders
+            }
+            - asked
+        ):
+            asked |= wanted
+            await self.load_with_group(wanted)
+
     async def load_intents(self, intent_ids: Iterable[str]) -> None:
         """Load intents with all their orders; the accounts must be open."""
         ids = sorted({i for i in intent_ids if i not in self.intents})

@@ -195,10 +195,9 @@ def as_told(order: OrderRow) -> tuple[object, ...]:
     )
 
 
-def learn(order: OrderRow, view: BrokerOrderView) -> None:
+def learn(order: OrderRow, view: BrokerOrderView, book: Book | None = None) -> None:
     """Keep the furthest the broker has told; nothing here ever goes back."""
-    if order.group_role is not None or order.replaces is not None:
-        _learn_size(order, view)
+    learn_size(order, view, book)
     order.broker_filled_qty = max(order.broker_filled_qty, qty_to_int(view.filled_qty))
     if order.broker_status is None or _rank(view.status) > _rank(order.broker_status):
         order.broker_status = view.status
@@ -208,18 +207,32 @@ def learn(order: OrderRow, view: BrokerOrderView) -> None:
         _learn_trail(order, view.hwm, view.stop_price)
 
 
-def _learn_size(order: OrderRow, view: BrokerOrderView) -> None:
-    """Exits shrink as the other one fills, and take over what their entry is replaced by: while held the newest word
-    counts, once live the smallest."""
-    if view.qty is None or (
-        order.broker_status is not None and _rank(view.status) < _rank(order.broker_status)
-    ):
+def learn_size(order: OrderRow, view: BrokerOrderView, book: Book | None = None) -> None:
+    """The size of a member of a group, or of a replacement, as far as this word is not older than what is known.
+
+    A held exit has the size of the entry that it hangs on, larger or smaller than that of the entry before: the word that
+    names the youngest entry counts. Once live an exit only shrinks, as the other one fills or by a replace: the smallest
+    counts. With its end its size is final.
+    """
+    if (order.group_role is None and order.replaces is None) or view.qty is None:
+        return
+    if order.broker_status is not None and _rank(view.status) < _rank(order.broker_status):
         return
     told = qty_to_int(view.qty)
-    if view.status is OrderStatus.HELD or order.broker_status in (None, OrderStatus.HELD):
+    if view.status is OrderStatus.HELD:
+        if not _names_another_parent(order, view, book):
+            order.qty = told
+    elif order.broker_status in (None, OrderStatus.HELD):
         order.qty = told
     else:
         order.qty = min(order.qty, told)
+
+
+def _names_another_parent(order: OrderRow, view: BrokerOrderView, book: Book | None) -> bool:
+    """Whether the view has the order hang on one that is not the youngest it is known to hang on. One that is not in the
+    ledger yet counts as old: if it is younger, its own first word names the exits with their sizes."""
+    parent = None if book is None else book.orders.get(order.parent_id or "")
+    return parent is not None and view.parent_broker_order_id not in (None, parent.broker_order_id)
 
 
 def _learn_trail(order: OrderRow, hwm: Decimal, stop: Decimal | None) -> None:

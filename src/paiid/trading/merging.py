@@ -14,9 +14,19 @@ from paiid.trading.book import Book
 from paiid.trading.correction import halt_corrected
 from paiid.trading.counters import is_spread
 from paiid.trading.executions import Prints
-from paiid.trading.merge import accept, alarm, as_told, learn, show
+from paiid.trading.merge import accept, alarm, as_told, learn, learn_size, show
 from paiid.trading.records import AccountRow, OrderRow
-from paiid.trading.told import account_number, describe, external_order, hang, hangs, hung_on, named_ids
+from paiid.trading.told import (
+    account_number,
+    describe,
+    external_order,
+    hang,
+    hang_successors,
+    hangs,
+    hung_on,
+    named_ids,
+    succeed,
+)
 
 
 class _GateNeeded(Exception):
@@ -135,6 +145,7 @@ class Merger:
         for one in loaded:
             book.register(one)
         await book.load_replaced()
+        await book.load_successors()
         for order in book.orders.values():
             found[(order.account_id, order.client_order_id)] = order
             if order.broker_order_id is not None:
@@ -178,7 +189,7 @@ class Merger:
                 for child in book.children_of(order.id)
                 if child.broker_order_id is not None
             )
-        before = as_told(order)
+        before, successor = as_told(order), order.replaced_by
         fresh = execution is not None and (account.id, execution.execution_id) not in booked
         if execution is not None and fresh:
             # Whatever the order may be, the shares have changed hands.
@@ -191,20 +202,34 @@ class Merger:
                 describe(order, view, execution)
             if parent is not None:
                 hang(book, order, parent)
+            touched = succeed(book, order, view, found)
             for leg in view.legs:
                 child = found.get((account.id, leg.broker_order_id))
-                if child is not None and hang(book, child, order):
-                    # It was told before the order that it hangs on.
-                    book.change(child, "broker")
-            learn(order, view)
+                if child is not None and child is not order:
+                    touched += self._apply_leg(book, child, leg, order)
+            for one in {one.id: one for one in touched if one is not order}.values():
+                book.change(one, "broker")
+            learn(order, view, book)
             show(order, await prints.told_qty(order), book=book)
         if order.filled_qty > order.qty and order.notional is None:
             alarm(book, order, "order.overfilled", {"filled": order.filled_qty, "qty": order.qty})
-        changed = fresh or before != as_told(order)
+        changed = fresh or (before, successor) != (as_told(order), order.replaced_by)
         if changed:
             book.change(order, "broker")
             self._sum_up(book, order)
         return changed
+
+    @staticmethod
+    def _apply_leg(book: Book, child: OrderRow, leg: BrokerOrderView, parent: OrderRow) -> list[OrderRow]:
+        """An order that may have been told before the one that it hangs on: what of it only that one's word tells. The
+        orders that this changed."""
+        before, size = as_told(child), child.qty
+        hang(book, child, parent)
+        if child.state is Submission.ACCEPTED:
+            learn_size(child, leg, book)
+            if child.qty != size:
+                show(child, book=book)
+        return [*([child] if before != as_told(child) else []), *hang_successors(book, child)]
 
     @staticmethod
     async def _group_in_doubt(book: Book, account: AccountRow) -> bool:

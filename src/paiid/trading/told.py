@@ -1,5 +1,6 @@
 """What a broker's update speaks of: whose it is, which of our orders, or one that is not ours (contract E18)."""
 
+from collections.abc import Mapping
 from math import inf
 
 from paiid.brokers import BrokerExecution, BrokerOrderView, BrokerUpdate
@@ -11,6 +12,8 @@ from paiid.trading.book import Book
 from paiid.trading.order_rows import blank_order, money_or_none
 from paiid.trading.records import AccountRow, OrderRow
 
+_EXITS = ("take_profit", "stop_loss")
+
 
 def account_number(update: BrokerUpdate) -> str:
     """Whose update it is."""
@@ -21,7 +24,8 @@ def account_number(update: BrokerUpdate) -> str:
 
 def named_ids(view: BrokerOrderView) -> list[str]:
     """The broker's ids of the order and of those it speaks of."""
-    others = (view.parent_broker_order_id, view.replaces, *(leg.broker_order_id for leg in view.legs))
+    legs = (leg.broker_order_id for leg in view.legs)
+    others = (view.parent_broker_order_id, view.replaces, view.replaced_by, *legs)
     return [view.broker_order_id, *(one for one in others if one is not None)]
 
 
@@ -50,6 +54,43 @@ def hang(book: Book, order: OrderRow, parent: OrderRow) -> bool:
         return False
     order.parent_id = parent.id
     return True
+
+
+def succeed(
+    book: Book, order: OrderRow, view: BrokerOrderView, found: Mapping[tuple[str, str], OrderRow]
+) -> list[OrderRow]:
+    """Note which exit took which one's place, where that was not done here, and hang it where the old one hangs. The
+    orders that this changed.
+
+    An exit that took another's place may be told before what it hangs on, which was told last before the exit was made
+    and so never names it: only the exit in whose place it came leads there.
+    """
+    touched = hang_successors(book, order)
+    for old, new in (
+        (found.get((order.account_id, view.replaces or "")), order),
+        (order, found.get((order.account_id, view.replaced_by or ""))),
+    ):
+        if old is None or new is None or new.origin != "external" or old.group_role not in _EXITS:
+            continue
+        if old.replaced_by is None:
+            old.replaced_by = new.id
+            touched.append(old)
+        touched += hang_successors(book, old)
+    return touched
+
+
+def hang_successors(book: Book, old: OrderRow) -> list[OrderRow]:
+    """Hang the exits that took this one's place, one after the other, where it hangs, if they are not known to hang on a
+    younger order: an entry may have been replaced since. Those that this changed."""
+    moved: list[OrderRow] = []
+    parent = book.orders.get(old.parent_id or "")
+    while parent is not None:
+        new = book.orders.get(old.replaced_by or "")
+        if new is None or not hang(book, new, parent):
+            break
+        moved.append(new)
+        old = new
+    return moved
 
 
 def _born(order: OrderRow) -> float:
