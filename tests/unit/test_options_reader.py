@@ -261,6 +261,21 @@ async def test_dividends_are_the_owners_else_those_announced_and_the_answer_says
         await world.pool.stop()
 
 
+async def test_more_than_a_thread_can_value_accurately_with_cash_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.feed.announced = [CorporateAction("ACME", NEAR - timedelta(days=1), "dividend", Decimal("0.50"))]
+    world.feed.rows = chain((NEAR,), (95, 100, 105))
+    monkeypatch.setattr(chains, "MOST_ACCURATE", 5)
+    with pytest.raises(Problem) as refused:
+        await world.reader.load("ACME", accuracy="accurate")
+    (error,) = refused.value.errors
+    assert (error.field, error.code) == ("accuracy", "costly")
+    assert len(await world.reader.load("ACME")) == 6
+    monkeypatch.setattr(chains, "MOST_ACCURATE", 6)
+    assert len(await world.reader.load("ACME", accuracy="accurate")) == 6
+
+
 async def test_the_rate_is_the_owners_else_implied_else_none() -> None:
     for given, quotes, source in (
         (Given(Assumed(0.03, "setting")), {}, "setting"),

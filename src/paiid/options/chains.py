@@ -27,6 +27,8 @@ from paiid.options.records import PricedChain, Spot
 
 MOST_CONTRACTS = 100_000
 """Contracts of one chain; more than that is asked for by expiration."""
+MOST_ACCURATE = 250
+"""Contracts with cash dividends that are valued in the accurate mode at once."""
 MOST_KEPT = 150_000
 """Contracts in memory over all chains."""
 FRESH_S = 1.0
@@ -215,6 +217,8 @@ class ChainReader:
         key = (symbol, days, accuracy)
         kept = self._kept.get(key)
         told = await self._told(symbol, rows, quote)
+        if accuracy == "accurate":
+            _refuse_costly(told)
         fresh = await self._pool.run(_priced, kept, told, accuracy, asked_s)
         self._keep(key, fresh)
         return fresh.chain
@@ -254,6 +258,21 @@ class ChainReader:
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and sum(len(one.chain) + 1 for one in self._kept.values()) > MOST_KEPT:
             self._kept.popitem(last=False)
+
+
+def _refuse_costly(told: Told) -> None:
+    """Raises Problem (422): each contract with cash before its end takes the accurate mode nearly a tenth of a second."""
+    first = min((one.ex_date for one in told.payments if one.amount > 0), default=None)
+    if first is None:
+        return
+    costly = sum(row.contract.expiration > first for row in told.rows)
+    if costly > MOST_ACCURATE:
+        raise invalid_field(
+            "accuracy",
+            "costly",
+            f"{costly} of these contracts see a cash dividend, and at most {MOST_ACCURATE} such are valued accurately at once; "
+            "name one expiration, or ask for fast.",
+        )
 
 
 def _priced(kept: _Kept | None, told: Told, accuracy: Accuracy, asked_s: float) -> _Kept:

@@ -53,11 +53,11 @@ class Effort:
 
 
 _FAST = Effort(
-    (6,), 14, 24, 40, 12, 5e-3, spacing=1.0, by_fold=4.0, least=12, focus=1.0, reach=5.0, drowning=2.8
+    (10,), 20, 24, 40, 12, 5e-3, spacing=1.0, by_fold=4.0, least=12, focus=1.0, reach=5.0, drowning=2.8
 )
 _FINE = Effort(
-    (6, 14, 22),
-    56,
+    (6, 14, 44),
+    140,
     96,
     200,
     40,
