@@ -238,7 +238,9 @@ async def test_live_exits_stay_in_step(floor: Floor) -> None:
     assert (new.qty, (await floor.view("a.sl")).qty) == (60, 60)
     book = await floor.audit()
     assert (book.holding("AAPL").open_sell_qty, book.holding("AAPL").open_sell_value) == (60, 60 * 108)
-    assert await refused(floor, "a.sl", qty=D(90)) == "invalid_qty", "an exit never grows, though more is held"
+    assert await refused(floor, "a.sl", qty=D(90)) == "invalid_qty", (
+        "an exit never grows, though more is held"
+    )
     await floor.replace("a.sl", "c", stop_price=D(96), qty=D(50))
     assert (await floor.view("b")).qty == 50
     await floor.audit()
