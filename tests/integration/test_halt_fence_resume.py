@@ -275,7 +275,7 @@ async def test_K07_resumes_and_arms_that_race_end_as_the_table_says(replicas: Re
     halted = {scope for scope, (mode, _) in rows.items() if mode == "halted"}
     wanted = {"acc1", "acc2"} if "global" in halted else {"acc1"} if halted else set()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while replicas.broker.suspended != wanted:
             await asyncio.sleep(0.05)
 

@@ -69,8 +69,17 @@ def test_bad_dividends_are_refused_with_a_line_for_each_problem() -> None:
 
 
 def test_yields_are_percent_by_ticker() -> None:
-    assert parse_yields(["SPY=1.3", "brk.b = -0.5"]) == pytest.approx({"SPY": 0.013, "BRK.B": -0.005})
-    for bad in (["SPY"], ["SPY="], ["=1"], ["SPY=x"], ["SPY=nan"], ["SPY=101"], ["SPY=1", "spy=2"]):
+    assert parse_yields(["SPY=1.3", "brk.b = 0.5"]) == pytest.approx({"SPY": 0.013, "BRK.B": 0.005})
+    for bad in (
+        ["SPY"],
+        ["SPY="],
+        ["=1"],
+        ["SPY=x"],
+        ["SPY=nan"],
+        ["SPY=101"],
+        ["SPY=-0.5"],
+        ["SPY=1", "spy=2"],
+    ):
         with pytest.raises(ValueError, match="entry"):
             parse_yields(bad)
 
