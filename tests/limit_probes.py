@@ -2,6 +2,7 @@
 
 import asyncio
 import string
+import threading
 from collections.abc import Awaitable, Callable
 from itertools import product
 from typing import Any
@@ -351,12 +352,24 @@ _request("default-account", lambda c, n: _setting(default_account="a" * n)(c))
 
 @probe("password-queue")
 async def _password_queue(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
+    passwords = probed.app.state.auth._passwords
     found = []
     for count in (limit, limit + 1):
-        answers = await asyncio.gather(
-            *(_login(probed.owner, f"q{n}@example.com", "wrong", f"9.8.{count}.{n}") for n in range(count))
-        )
-        found.append({outcome(one) for one in answers})
+        # Nobody is served before everybody has come: else the first are gone when the last one asks.
+        gate = threading.Event()
+        held = [passwords._pool.submit(gate.wait) for _ in range(passwords._pool._max_workers)]
+        signing_in = [
+            asyncio.create_task(_login(probed.owner, f"q{n}@example.com", "wrong", f"9.8.{count}.{n}"))
+            for n in range(count)
+        ]
+        try:
+            async with asyncio.timeout(30):
+                while passwords._waiting + sum(one.done() for one in signing_in) < count:
+                    await asyncio.sleep(0.01)
+        finally:
+            gate.set()
+        found.append({outcome(one) for one in await asyncio.gather(*signing_in)})
+        assert all(one.result() for one in held)
     (answered,) = found[0]
     refused = found[1] - found[0]
     return answered, refused.pop() if refused else "not refused"

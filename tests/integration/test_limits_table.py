@@ -65,11 +65,8 @@ def test_A09_every_row_has_a_probe_and_every_probe_a_row() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 async def test_A09_at_the_limit_nothing_is_refused_for_it_and_one_beyond_is_refused_as_told(
-    make_app: MakeApp, row: Row, request: pytest.FixtureRequest
+    make_app: MakeApp, row: Row
 ) -> None:
-    if row.name == "password-queue":
-        # Only what takes its time can queue.
-        request.getfixturevalue("dear_passwords")
     app = await make_app({"trusted_proxies": ("127.0.0.1",)}, broker=FakeBroker())
     at, beyond = await PROBES[row.name](Probed(app, await app.owner()), row.value)
     assert beyond == row.beyond, f"at the limit: {at}"
