@@ -38,7 +38,7 @@ PRINTS = {
     for event in ("partial_fill", "fill")
     for what in ("never told", "cut off once", "silent", "told late")
 }
-_TRIES = 3
+_TRIES = 6
 """A reader that begins anew, after what the case before has done to it, may not listen at that moment."""
 WALKS: dict[str, tuple[paths.Walk, dict[str, dict[str, Any]]]] = {
     "single": (paths.single, {**ALL, **PRINTS}),
