@@ -1,15 +1,38 @@
 """What the edge counts of its requests, in bounded memory, for the health figures and for shedding load."""
 
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 from paiid.core.clock import Clock
+from paiid.core.figures import Histogram, Tally
 from paiid.core.limits import MAX_IN_FLIGHT, MAX_IN_FLIGHT_PER_ADDRESS
 
+__all__ = ["UNMATCHED", "Accounting", "template_of"]
+
 _REMEMBERED = 2048
+UNMATCHED = "unmatched"
+"""Stands for the path of a request that no route has taken: what a stranger asks for is no label."""
+_NOTHING: Mapping[str, Any] = {}
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "WEBSOCKET"})
+
+
+def template_of(scope: Mapping[str, Any]) -> str:
+    """The path of the route that has taken a request, with the names of its parameters and not their values."""
+    direct: str | None = scope.get("paiid.route")
+    if direct is not None:
+        return direct
+    # A route knows nothing of the prefix under which its router was included; the framework's context does.
+    context = scope.get("fastapi", _NOTHING).get("effective_route_context")
+    template: str = getattr(context, "path_format", "") or getattr(
+        getattr(context, "starlette_route", None) or scope.get("route"), "path", ""
+    )
+    return template or UNMATCHED
 
 
 class Accounting:
-    """Totals since the start, the last 2,048 durations, the last two minutes, and what is under way."""
+    """Totals since the start, the last 2,048 durations, the last two minutes, and what is under way; and for Prometheus
+    `requests` by route and how they ended, `seconds` of all that are no streams."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -21,6 +44,8 @@ class Accounting:
         self._minute = -1
         self._this_minute = 0
         self._last_minute = 0
+        self.requests = Tally("method", "route", "status")
+        self.seconds = Histogram("method", "route")
 
     def began(self, address: str) -> None:
         """A request has come."""
@@ -41,6 +66,16 @@ class Accounting:
         self.durations_ms.append(took_ms)
         if status >= 500:
             self.errors += 1
+
+    def count(self, scope: Mapping[str, Any], status: int, took_s: float | None) -> None:
+        """For Prometheus: a request has been answered, in this time; None for what stays open."""
+        method = scope.get("method", "WEBSOCKET")
+        if method not in _METHODS:
+            method = "other"
+        route = template_of(scope)
+        self.requests.add(method, route, f"{status // 100}xx")
+        if took_s is not None:
+            self.seconds.observe(took_s, method, route)
 
     def is_overloaded(self, address: str) -> bool:
         """Whether the request of this address that has just begun is one too many."""

@@ -21,7 +21,13 @@ _MOST_TABLE_PROBLEMS = 10
 
 def contradictions(s: "Settings") -> list[tuple[str, str, str]]:
     """(variable, what is wrong, how to mend it) of what only shows when variables are seen together."""
-    found = [*_about_keys(s), *_about_alpaca(s), *_about_market_data(s), *_about_pricing(s)]
+    found = [
+        *_about_keys(s),
+        *_about_alpaca(s),
+        *_about_tradier(s),
+        *_about_market_data(s),
+        *_about_pricing(s),
+    ]
     if s.live_trading and s.testing:
         found.append(("TESTING", "is true together with LIVE_TRADING", "set one of them to false"))
     if s.live_trading and "*" in s.allow_origin:
@@ -84,8 +90,42 @@ def _about_alpaca(s: "Settings") -> list[tuple[str, str, str]]:
     return found
 
 
+def _about_tradier(s: "Settings") -> list[tuple[str, str, str]]:
+    found = []
+    if s.broker == "tradier" and s.testing:
+        found.append(("BROKER", "is tradier together with TESTING", "leave it out, or set TESTING to false"))
+    elif s.broker == "tradier" and s.tradier_api_key is None:
+        found.append(("BROKER", "is tradier, but there is no token", "set TRADIER_API_KEY"))
+    elif s.broker == "tradier" and not s.trades_at_tradier:
+        found.append(
+            (
+                "BROKER",
+                "is tradier with the live host, but LIVE_TRADING is false",
+                "set TRADIER_API_BASE_URL to https://sandbox.tradier.com/v1, or LIVE_TRADING to true",
+            )
+        )
+    if s.tradier_api_key is None and s.tradier_account_id is not None:
+        found.append(("TRADIER_API_KEY", "is not set, but TRADIER_ACCOUNT_ID is", "set both, or neither"))
+    if s.live_trading:
+        for name, url in (
+            ("TRADIER_API_BASE_URL", s.tradier_api_base_url),
+            ("TRADIER_STREAM_URL", s.tradier_stream_url),
+        ):
+            if var.on_loopback(url):
+                found.append((name, "is on loopback together with LIVE_TRADING", "leave it out"))
+    on_loopback = [var.on_loopback(url) for url in (s.tradier_api_base_url, s.tradier_stream_url)]
+    if on_loopback[0] != on_loopback[1]:
+        what = "is on loopback, but TRADIER_API_BASE_URL is not" if on_loopback[1] else "is not on loopback"
+        found.append(("TRADIER_STREAM_URL", what, "leave it out: it follows TRADIER_API_BASE_URL"))
+    return found
+
+
 def _about_market_data(s: "Settings") -> list[tuple[str, str, str]]:
     found = []
+    if s.market_data == "tradier" and not s.asks_tradier:
+        what = "is tradier together with TESTING" if s.testing else "is tradier, but there is no token"
+        mend = "leave it out, or set TESTING to false" if s.testing else "set TRADIER_API_KEY"
+        found.append(("MARKET_DATA", what, mend))
     if s.market_data == "alpaca" and s.testing:
         found.append(
             ("MARKET_DATA", "is alpaca together with TESTING", "leave it out, or set TESTING to false")

@@ -103,6 +103,8 @@ class Direct:
         if route is None:
             await self._app(scope, receive, send)
             return
+        # These paths have no parameters: the path is the template.
+        scope["paiid.route"] = scope["path"]
         replay = _Replay(receive)
         body = await replay.read() if route.takes_body else b""
         if body is None:

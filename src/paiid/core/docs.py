@@ -112,7 +112,7 @@ def _complete(schema: dict[str, object]) -> dict[str, object]:
             responses = operation["responses"]
             responses.pop("422", None)
             responses["default"] = _PROBLEM
-            if not public and not path.endswith(("/login", "/refresh")):
+            if not public and not path.endswith(("/login", "/refresh", "/webhook")):
                 operation["security"] = [{"bearer": []}]
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "An access token or an API token."}

@@ -1,6 +1,10 @@
 """Instants on the wire: RFC 3339 in UTC, from microseconds since the epoch, without going through floats."""
 
+import re
+from datetime import datetime
 from functools import lru_cache
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def instant(at_us: int | None) -> str | None:
@@ -31,3 +35,15 @@ def _civil(days: int) -> tuple[int, int, int]:
     day = day_of_year - (153 * month_index + 2) // 5 + 1
     month = month_index + 3 if month_index < 10 else month_index - 9
     return year_of_era + era * 400 + (month <= 2), month, day
+
+
+def parse_instant(text: str) -> int | None:
+    """Microseconds since the epoch of an instant in RFC 3339 with its zone; None where it is none."""
+    if not _INSTANT.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        # In whole seconds first, without rounding; the zone may lead out of the years there are.
+        return moment.microsecond + int(moment.replace(microsecond=0).timestamp()) * 1_000_000
+    except (ValueError, OverflowError):
+        return None

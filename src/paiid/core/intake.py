@@ -6,7 +6,15 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.types import Message, Receive, Scope
 
-from paiid.core.limits import BODY_TIMEOUT_S, MAX_BODY, MAX_HEADER_BYTES, MAX_HEADERS, MAX_PATH, MAX_QUERY
+from paiid.core.limits import (
+    BODY_TIMEOUT_S,
+    MAX_BODY,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    MAX_PATH,
+    MAX_QUERY,
+    max_body,
+)
 from paiid.domain.errors import Code, Problem
 
 _WORD = re.compile(rb"token|ticket|jwt|bearer|auth|secret|passw|credential|key", re.IGNORECASE)
@@ -60,7 +68,9 @@ class Intake:
             )
         length = found.get(b"content-length")
         if length is not None and (not length.isdigit() or len(length) > 9 or int(length) > MAX_BODY):
-            return too_large()
+            most = max_body(scope.get("method", "GET"), scope["path"])
+            if most == MAX_BODY or not length.isdigit() or len(length) > 9 or int(length) > most:
+                return too_large(most)
         return self._query_refusal(scope.get("method", "GET"), scope["path"], query) if query else None
 
     def _query_refusal(self, method: str, path: str, query: bytes) -> Problem | None:
@@ -81,18 +91,19 @@ class Intake:
         return None
 
 
-def too_large() -> Problem:
+def too_large(most: int = MAX_BODY) -> Problem:
     """The 413."""
-    return Problem(Code.PAYLOAD_TOO_LARGE, f"A body may have at most {MAX_BODY} bytes.")
+    return Problem(Code.PAYLOAD_TOO_LARGE, f"A body may have at most {most} bytes.")
 
 
 class Body:
-    """Counts the body as it comes, and does not wait for ever for one that drips."""
+    """Counts the body as it comes, up to `most` bytes, and does not wait for ever for one that drips."""
 
-    __slots__ = ("_complete", "_deadline", "_receive", "_size", "_timeout_s")
+    __slots__ = ("_complete", "_deadline", "_most", "_receive", "_size", "_timeout_s")
 
-    def __init__(self, receive: Receive, timeout_s: float = BODY_TIMEOUT_S) -> None:
+    def __init__(self, receive: Receive, timeout_s: float = BODY_TIMEOUT_S, most: int = MAX_BODY) -> None:
         self._receive = receive
+        self._most = most
         self._timeout_s = timeout_s
         self._deadline: float | None = None
         self._size = 0
@@ -113,7 +124,7 @@ class Body:
             ) from None
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
-            if self._size > MAX_BODY:
-                raise too_large()
+            if self._size > self._most:
+                raise too_large(self._most)
             self._complete = not message.get("more_body", False)
         return message

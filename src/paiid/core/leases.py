@@ -1,5 +1,7 @@
 """A lease: one replica at a time does a job; when it dies another takes over after the lease runs out."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, insert, select, update
@@ -41,9 +43,32 @@ class Leases:
     def __init__(self, db: Database, holder: str) -> None:
         self._db = db
         self._holder = holder
+        self._until_s: dict[str, float] = {}
+        self._better: Callable[[str], bool] = _nobody_is_better
+
+    @property
+    def holder(self) -> str:
+        """The id of this process, as the rows name it."""
+        return self._holder
+
+    def yield_while(self, better: Callable[[str], bool]) -> None:
+        """While this is true of a lease's name another process would do better: it is not taken or renewed here, so that
+        the other can take it over."""
+        self._better = better
+
+    def held(self) -> list[str]:
+        """The names of those that this process holds, as far as it knows without asking."""
+        now_s = asyncio.get_running_loop().time()
+        return sorted(name for name, until_s in self._until_s.items() if until_s > now_s)
 
     async def take(self, name: str, ttl_s: float) -> Held | None:
-        """Take or renew; None while another process holds it. Raises DatabaseUnavailable."""
+        """Take or renew; None while another process holds it, or should. Raises DatabaseUnavailable."""
+        began_s = asyncio.get_running_loop().time()
+        held = None if self._better(name) else await self._take(name, ttl_s)
+        self._until_s[name] = 0.0 if held is None else began_s + ttl_s
+        return held
+
+    async def _take(self, name: str, ttl_s: float) -> Held | None:
         try:
             async with self._db.begin() as tx:
                 now = await tx.now_us()
@@ -74,8 +99,14 @@ class Leases:
 
     async def release(self, name: str) -> None:
         """Give it up, so that the next holder need not wait. Raises DatabaseUnavailable."""
+        self._until_s.pop(name, None)
         async with self._db.begin() as tx:
             await tx.execute(_DROP, {"b_name": name, "b_holder": self._holder})
+
+
+def _nobody_is_better(name: str) -> bool:
+    """What holds unless somebody knows more."""
+    return False
 
 
 async def still_held(tx: Tx, held: Held) -> bool:

@@ -39,8 +39,32 @@ MAX_IN_FLIGHT = 1024
 """Requests under way in a process."""
 MAX_IN_FLIGHT_PER_ADDRESS = 512
 """Of these, requests of one client address."""
+MAX_WEBHOOK_BODY = 25 * 1024 * 1024
+"""Bytes of what GitHub sends: its own bound of a payload."""
+WEBHOOK_PATHS = frozenset({"/api/github/webhook", "/api/monitor/webhook"})
+"""Where alone a body may be that long. The route reads more than `MAX_BODY` of it only for a few at once."""
 MAX_BUCKETS = 20_000
 """Keys a rate limiter remembers."""
+
+
+def max_body(method: str, path: str) -> int:
+    """Bytes that the body of such a request may have."""
+    return MAX_WEBHOOK_BODY if path in WEBHOOK_PATHS and method == "POST" else MAX_BODY
+
+
+def too_many(wait_s: float, burst: int) -> Problem:
+    """The refusal of a bucket of that size, which has a token again in `wait_s`."""
+    whole_s = max(1, math.ceil(wait_s))
+    return Problem(
+        Code.RATE_LIMITED,
+        f"Too many requests of this kind; try again in {whole_s} s.",
+        headers={
+            "Retry-After": str(whole_s),
+            "RateLimit-Limit": str(burst),
+            "RateLimit-Remaining": "0",
+            "RateLimit-Reset": str(whole_s),
+        },
+    )
 
 
 class RateLimiter:
@@ -62,17 +86,7 @@ class RateLimiter:
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         if not allowed:
-            wait_s = max(1, math.ceil((1 - level) / rate))
-            raise Problem(
-                Code.RATE_LIMITED,
-                f"Too many requests of this kind; try again in {wait_s} s.",
-                headers={
-                    "Retry-After": str(wait_s),
-                    "RateLimit-Limit": str(burst),
-                    "RateLimit-Remaining": "0",
-                    "RateLimit-Reset": str(wait_s),
-                },
-            )
+            raise too_many((1 - level) / rate, burst)
 
     def give_back(self, name: str, key: str, burst: int) -> None:
         """Return a token that was taken before it was known to be harmless."""

@@ -4,9 +4,10 @@ import json
 import logging
 import re
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TextIO, cast
 
@@ -18,7 +19,8 @@ _SECRET_NAMES = re.compile(
     re.IGNORECASE,
 )
 _SHAPES = (
-    r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"  # a JSON web token
+    # A JSON web token. Bounded and without going back: over a long text of nothing but beginnings it would stand for seconds.
+    r"eyJ[A-Za-z0-9_-]{5,256}+\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]+"
     r"|pd_[A-Za-z0-9]+_[0-9a-f]{16,}"  # an API token
     r"|pr_ses_[0-9a-z]+_[0-9]+_[A-Za-z0-9_-]+"  # a refresh token
     r"|pt_[A-Za-z0-9_-]{20,}"  # a ticket of a WebSocket
@@ -28,8 +30,14 @@ _SHAPES = (
 HIDDEN = "[hidden]"
 REQUEST_ID: ContextVar[str | None] = ContextVar("paiid_request_id", default=None)
 """Set by the edge; every line written while a request is served carries it, also from tasks it has started."""
+TRACE_ID: ContextVar[str | None] = ContextVar("paiid_trace_id", default=None)
+"""Set by the edge while traces are recorded."""
+Report = Callable[[Mapping[str, Any], BaseException], None]
+"""Told of each line of an error that has an exception, before it becomes text; must neither wait nor raise."""
 _SHORTEST_SECRET = 6
 _NUMBERS = (int, float, bool)
+_THEIR_OWN = ("sentry_sdk", "opentelemetry", "urllib3")
+_ERRORS = ("error", "critical", "exception")
 
 
 class Redactor:
@@ -47,6 +55,10 @@ class Redactor:
             event[name] = HIDDEN if _is_secret(name) and value is not None else self._clean(value)
         return event
 
+    def clean(self, value: Any) -> Any:
+        """The same for any value: dictionaries, lists, texts and numbers in it. A new value; the given stays as it is."""
+        return self._clean(value)
+
     def _is_plain(self, event: MutableMapping[str, Any]) -> bool:
         """Whether one look at all texts together finds nothing to hide, as in almost every line."""
         texts = []
@@ -60,7 +72,7 @@ class Redactor:
         return self._text.search("\n".join(texts)) is None
 
     def _clean(self, value: Any) -> Any:
-        if value is None or isinstance(value, (bool, int, float)):
+        if value is None or isinstance(value, (bool, int, float, Decimal)):
             return value
         if isinstance(value, dict):
             return {
@@ -86,7 +98,32 @@ def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
     request_id = REQUEST_ID.get()
     if request_id is not None:
         event.setdefault("request_id", request_id)
+    trace_id = TRACE_ID.get()
+    if trace_id is not None:
+        event.setdefault("trace_id", trace_id)
     return event
+
+
+def _reporting(report: Report) -> Callable[..., MutableMapping[str, Any]]:
+    """A processor that hands on what is an error with an exception."""
+
+    def processor(_: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if level in _ERRORS:
+            error = _exception_of(event.get("exc_info"))
+            if error is not None:
+                report(event, error)
+        return event
+
+    return processor
+
+
+def _exception_of(found: Any) -> BaseException | None:
+    """What `exc_info` stands for: an exception, the triple of one, or True for the one being handled."""
+    if isinstance(found, BaseException):
+        return found
+    if isinstance(found, tuple) and len(found) == 3 and isinstance(found[1], BaseException):
+        return found[1]
+    return sys.exc_info()[1] if found is True else None
 
 
 def _render(event: Any, **_: Any) -> str:
@@ -116,6 +153,9 @@ class _ToStructlog(logging.Handler):
     """Libraries that use the standard log speak through ours, redacted like everything else."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith(_THEIR_OWN):
+            # Of reporting itself: it would report that it cannot report. Its figures and health say so.
+            return
         try:
             message = record.getMessage()
         except (TypeError, ValueError):
@@ -124,14 +164,15 @@ class _ToStructlog(logging.Handler):
         structlog.get_logger(record.name).log(record.levelno, message, **more)
 
 
-def configure(level: str, secrets: Sequence[str] = ()) -> None:
-    """Set up once, at the start of a process; `secrets` never appear in a line."""
+def configure(level: str, secrets: Sequence[str] = (), report: Report | None = None) -> None:
+    """Set up once, at the start of a process; `secrets` never appear in a line. `report` hears of errors."""
     number = logging.getLevelNamesMapping()[level]
     structlog.configure(
         processors=[
             _add_request_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if report is None else [_reporting(report)]),
             structlog.processors.format_exc_info,
             Redactor(secrets),
             structlog.processors.JSONRenderer(serializer=_render),

@@ -11,16 +11,17 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from paiid.core.accounting import Accounting
+from paiid.core.accounting import Accounting, template_of
 from paiid.core.addresses import Peers
 from paiid.core.clock import Clock
 from paiid.core.intake import Body, Intake
-from paiid.core.limits import BODY_TIMEOUT_S
-from paiid.core.log import REQUEST_ID
+from paiid.core.limits import BODY_TIMEOUT_S, max_body
+from paiid.core.log import REQUEST_ID, TRACE_ID
 from paiid.core.origins import Headers, Origins
 from paiid.core.problems import MEDIA_TYPE, crash_problem, problem_body, problem_headers
 from paiid.core.settings import Settings
 from paiid.core.socket_edge import SocketEdge
+from paiid.core.tracing import NO_TRACES, Tracer
 from paiid.domain.errors import Code, Problem
 
 _log = structlog.get_logger("paiid.http")
@@ -34,6 +35,8 @@ _SECURITY: Headers = [
 _NO_STORE = (b"cache-control", b"no-store")
 _NO_CONTENT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 EVENT_STREAM = b"text/event-stream"
+_NEVER_TRACED = ("/api/health", "/metrics")
+"""They are asked all day by programs, and say nothing of a user's work."""
 _NEVER_SHED = ("/api/health", "/api/admin/kill")
 """Load never hides whether we live, nor stands between a user and the halt (contract K8)."""
 
@@ -55,8 +58,10 @@ class Edge:
         accounting: Accounting,
         settings: Settings,
         body_timeout_s: float = BODY_TIMEOUT_S,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
         self._app = app
+        self._tracer = tracer
         self._clock = clock
         self._accounting = accounting
         self._origins = Origins(settings.allow_origin)
@@ -74,7 +79,24 @@ class Edge:
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
+        elif not self._tracer.on or scope["path"].startswith(_NEVER_TRACED):
+            await self._request(scope, receive, send)
+        else:
+            await self._traced(scope, receive, send)
+
+    async def _traced(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One span around it, named by the route's template: a path may hold anything."""
+        theirs = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+        parent = None if theirs is None else theirs.decode("latin-1")
+        with self._tracer.resumed(parent, "request", method=scope["method"]) as span:
+            TRACE_ID.set(span.trace_id)
+            status = await self._request(scope, receive, send)
+            span.set("route", template_of(scope))
+            span.set("status", status)
+            span.set("request_id", scope["request_id"])
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """The whole way of one request; the status that was answered."""
         started = self._clock.monotonic_s()
         found: dict[bytes, bytes] = dict(scope["headers"])
         request_id = self._request_id(found)
@@ -84,7 +106,11 @@ class Edge:
         self._accounting.began(address)
 
         def ended(status: int) -> None:
-            self._accounting.ended(address, status, (self._clock.monotonic_s() - started) * 1000)
+            took_s = self._clock.monotonic_s() - started
+            self._accounting.ended(address, status, took_s * 1000)
+            # A caller who has left before there was an answer is no error of ours.
+            left = answer.cut_short and not answer.started
+            self._accounting.count(scope, 499 if left else status, None if answer.is_stream else took_s)
 
         answer = _Answer(send, request_id, self._origins.answer_headers(found.get(b"origin")), ended)
         try:
@@ -98,6 +124,7 @@ class Edge:
             if not answer.is_stream:
                 ended(answer.status)
             self._tell(scope, answer, (self._clock.monotonic_s() - started) * 1000)
+        return answer.status
 
     async def _serve(
         self, scope: Scope, receive: Receive, answer: "_Answer", found: dict[bytes, bytes]
@@ -111,7 +138,8 @@ class Edge:
             allowed = self._origins.allows(found[b"origin"])
             await answer.empty(204 if allowed else 403, self._origins.preflight_headers() if allowed else [])
         else:
-            await self._app(scope, Body(receive, self._body_timeout_s).receive, answer.send)
+            most = max_body(scope["method"], scope["path"])
+            await self._app(scope, Body(receive, self._body_timeout_s, most).receive, answer.send)
 
     def _overload(self, scope: Scope) -> Problem | None:
         if not self._accounting.is_overloaded(scope["client_address"]):

@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from paiid.core.bus import Hear
 from paiid.core.clock import Clock
+from paiid.core.redis_wire import abort, end_all, open_within, pool_of
 from paiid.core.tasks import Background
 
 _log = structlog.get_logger("paiid.bus")
@@ -56,7 +56,7 @@ class RedisBus:
         self._id = clock.random_bytes(_ID_BYTES)
         self._echo_s = echo_s
         self._deadline_s = deadline_s
-        self._pool = _pool_of(url, deadline_s)
+        self._pool = pool_of(url, deadline_s)
         self._tasks = Background(clock)
         self._hears: dict[bytes, list[Hear]] = {}
         self._waiting: deque[tuple[bytes, bytes]] = deque()
@@ -103,6 +103,11 @@ class RedisBus:
         """Be told of a change of `up`."""
         self._told.append(tell)
 
+    @property
+    def failing(self) -> dict[str, str]:
+        """Background work that has broken just now, and on what: for the health page."""
+        return self._tasks.failing
+
     async def start(self) -> None:
         """Begin to connect."""
         self._tasks.begin("bus", self._run)
@@ -140,7 +145,7 @@ class RedisBus:
         try:
             async with asyncio.timeout(self._deadline_s):
                 for connection in (speak, listen):
-                    await connection.connect()  # type: ignore[no-untyped-call]
+                    await open_within(connection, self._deadline_s)
             self._echo_heard.clear()
             self._echo_due = False
             self._more_channels.set()
@@ -158,11 +163,9 @@ class RedisBus:
                 if task.done():
                     task.result()
         finally:
-            _abort(speak)
-            _abort(listen)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            abort(speak)
+            abort(listen)
+            await end_all(tasks)
             for connection in (speak, listen):
                 with suppress(*_BROKEN):
                     await connection.disconnect(nowait=True)
@@ -274,29 +277,3 @@ class RedisBus:
             self._waiting_bytes = 0
         for tell in self._told:
             tell(up)
-
-
-def _pool_of(url: str, deadline_s: float) -> ConnectionPool:
-    """Makes the connections; none of them is ever given back to it. Protocol 2, where what is heard is a plain list."""
-    try:
-        if urlsplit(url).scheme not in ("redis", "rediss"):
-            raise ValueError
-        pool = ConnectionPool.from_url(url)
-    except ValueError:
-        raise ValueError("not a Redis URL; use redis://host:6379/0 or rediss://…") from None
-    pool.connection_kwargs.update(
-        protocol=2,
-        decode_responses=False,
-        socket_timeout=deadline_s,
-        socket_connect_timeout=deadline_s,
-        health_check_interval=0,
-        driver_info=None,
-    )
-    return pool
-
-
-def _abort(connection: AbstractConnection) -> None:
-    """Cut it. Closing would first hand over what was written, for which a frozen server never has an ear."""
-    writer: asyncio.StreamWriter | None = getattr(connection, "_writer", None)
-    if writer is not None:
-        writer.transport.abort()

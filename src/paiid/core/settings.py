@@ -1,9 +1,11 @@
 """The settings: read once from the environment, checked together, frozen, passed down."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Literal
+from urllib.parse import quote, unquote, urlsplit
 
 from paiid.core import variables as var
 from paiid.core.contradictions import KEY_BYTES, contradictions
@@ -61,12 +63,27 @@ class Settings:
     alpaca_api_base_url: str = "https://paper-api.alpaca.markets"
     alpaca_stream_url: str = "wss://paper-api.alpaca.markets/stream"
     alpaca_data_base_url: str = "https://data.alpaca.markets"
+    tradier_api_key: str | None = _secret()
+    tradier_account_id: str | None = None
+    tradier_api_base_url: str = "https://api.tradier.com/v1"
+    tradier_stream_url: str = "wss://ws.tradier.com/v1"
     replay_file: Path | None = None
     replay_speed: float = 1.0
     risk_free_rate: float | None = None
     rate_curve_file: Path | None = None
     dividends_file: Path | None = None
     dividend_yields: tuple[str, ...] = ()
+    anthropic_api_key: str | None = _secret()
+    anthropic_base_url: str = "https://api.anthropic.com"
+    ai_model: str = "claude-sonnet-5-5"
+    ai_daily_tokens: int = 200_000
+    ai_daily_usd: float = 2.0
+    github_webhook_secret: str | None = _secret()
+    sentry_dsn: str | None = _secret()
+    sentry_environment: str = "development"
+    otel_exporter_otlp_endpoint: str | None = None
+    otel_traces_sampler_arg: float = 1.0
+    build_id: str | None = None
 
     @property
     def database(self) -> str:
@@ -100,6 +117,54 @@ class Settings:
     def trades_at_alpaca(self) -> bool:
         """Whether there are keys that may be used; with TESTING none may."""
         return not self.testing and (self.alpaca_paper_api_key is not None or self.trades_live_at_alpaca)
+
+    @property
+    def tradier_environment(self) -> Literal["live", "sandbox", "simulated"]:
+        """Where the token belongs, by the host: the sandbox, a simulator on this machine, or real money."""
+        if var.on_loopback(self.tradier_api_base_url):
+            return "simulated"
+        return "sandbox" if urlsplit(self.tradier_api_base_url).hostname == var.TRADIER_SANDBOX else "live"
+
+    @property
+    def asks_tradier(self) -> bool:
+        """Whether market data may be read with the token; from a live host too."""
+        return not self.testing and self.tradier_api_key is not None
+
+    @property
+    def trades_at_tradier(self) -> bool:
+        """Whether orders may go there: to the account of a live token with LIVE_TRADING only."""
+        return self.asks_tradier and (self.tradier_environment != "live" or self.live_trading)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The real sources of market data in the order in which they are preferred; the next takes over where one is down.
+        Quotes of the sandbox are 15 minutes late, so that others come before it."""
+        found = [
+            name
+            for name, there in (("tradier", self.asks_tradier), ("alpaca", self.trades_at_alpaca))
+            if there
+        ]
+        late = self.tradier_environment == "sandbox"
+        found.sort(key=lambda name: (name != self.market_data, name == "tradier" and late))
+        return tuple(found)
+
+    @property
+    def asks_anthropic(self) -> bool:
+        """Whether a model may be asked; with TESTING only one on this machine."""
+        return self.anthropic_api_key is not None and (
+            not self.testing or var.on_loopback(self.anthropic_base_url)
+        )
+
+    @property
+    def traces(self) -> bool:
+        """Whether spans are recorded and sent; with TESTING only to this machine."""
+        endpoint = self.otel_exporter_otlp_endpoint
+        return endpoint is not None and (not self.testing or var.on_loopback(endpoint))
+
+    @property
+    def reports_errors(self) -> bool:
+        """Whether errors go to Sentry; with TESTING only to one on this machine."""
+        return self.sentry_dsn is not None and (not self.testing or var.on_loopback(self.sentry_dsn))
 
     @property
     def trades_live_at_alpaca(self) -> bool:
@@ -136,11 +201,15 @@ _VARIABLES: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ),
     ("OWNER_EMAIL", var.email, "give an address such as owner@example.com"),
     ("TRUSTED_PROXIES", var.proxies, "list addresses or networks such as 10.0.0.0/8, comma separated"),
-    ("BROKER", var.one_of("paper", "alpaca"), "use paper for the built-in venue, or alpaca"),
+    (
+        "BROKER",
+        var.one_of("paper", "alpaca", "tradier"),
+        "use paper for the built-in venue, or alpaca, or tradier",
+    ),
     (
         "MARKET_DATA",
-        var.one_of("simulated", "alpaca", "replay"),
-        "use simulated, alpaca or replay, or leave it out",
+        var.one_of("simulated", "tradier", "alpaca", "replay"),
+        "use simulated, tradier, alpaca or replay, or leave it out",
     ),
     ("REPLAY_FILE", Path, "name a file of recorded quotes"),
     ("REPLAY_SPEED", var.number(0.01, 10_000), "give a factor, such as 1 or 60"),
@@ -170,6 +239,41 @@ _VARIABLES: tuple[tuple[str, Callable[[str], object], str], ...] = (
         var.data_endpoint,
         "use https://data.alpaca.markets, with /v2/sip behind it for the paid data, or leave it out",
     ),
+    ("TRADIER_API_KEY", var.header_secret, "copy the access token as Tradier shows it"),
+    (
+        "TRADIER_ACCOUNT_ID",
+        var.account_number,
+        "copy the account number as Tradier shows it, such as VA00000001",
+    ),
+    (
+        "TRADIER_API_BASE_URL",
+        var.versioned_endpoint("https", "http"),
+        "use https://sandbox.tradier.com/v1, or the simulator's such as http://127.0.0.1:8791/v1, or leave it out",
+    ),
+    (
+        "TRADIER_STREAM_URL",
+        var.versioned_endpoint("wss", "ws"),
+        "use wss://ws.tradier.com/v1, or leave it out: it follows TRADIER_API_BASE_URL",
+    ),
+    ("ANTHROPIC_API_KEY", var.header_secret, "copy the key as Anthropic shows it"),
+    (
+        "ANTHROPIC_BASE_URL",
+        var.plain_endpoint,
+        "use https://api.anthropic.com, or leave it out",
+    ),
+    ("AI_MODEL", var.model_name, "name a model as Anthropic does, such as claude-sonnet-5-5"),
+    ("AI_DAILY_TOKENS", var.integer(0, 1_000_000_000), "give tokens a user and day, such as 200000"),
+    ("AI_DAILY_USD", var.number(0, 100_000), "give dollars a user and day, such as 2"),
+    ("GITHUB_WEBHOOK_SECRET", var.webhook_secret, "use a random text of at least 16 characters"),
+    ("SENTRY_DSN", var.dsn, "copy it as Sentry shows it"),
+    ("SENTRY_ENVIRONMENT", var.word, "use a word such as production"),
+    (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        var.collector,
+        "name the collector's base URL, such as http://127.0.0.1:4318",
+    ),
+    ("OTEL_TRACES_SAMPLER_ARG", var.number(0, 1), "give the share of requests to trace, such as 0.1"),
+    ("BUILD_ID", var.word, "use the commit or the image's tag"),
 )
 
 
@@ -194,10 +298,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             problems.append(f"{name}: {error}; {mend}")
     _followed(values)
     settings = Settings(**values)  # type: ignore[arg-type]
-    if "broker" not in values and settings.alpaca_paper_api_key is not None and not settings.testing:
-        settings = replace(settings, broker="alpaca")
-    if "market_data" not in values and settings.trades_at_alpaca:
-        settings = replace(settings, market_data="alpaca")
+    if "broker" not in values and not settings.testing:
+        settings = replace(settings, broker=_default_broker(settings))
+    if "market_data" not in values and settings.providers:
+        settings = replace(settings, market_data=settings.providers[0])
     problems += [f"{name}: {what}; {mend}" for name, what, mend in contradictions(settings)]
     if problems:
         raise SettingsError(problems)
@@ -205,13 +309,26 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def _followed(values: dict[str, object]) -> None:
-    """Addresses that follow another where they are not named: the simulator has all of Alpaca on one port, and its
-    keys must not be sent to the real one."""
+    """Addresses that follow another where they are not named: a simulator has everything on one port, and its keys must
+    not be sent to the real one."""
+    tradier = str(values.get("tradier_api_base_url", ""))
+    if tradier and "tradier_stream_url" not in values:
+        if var.on_loopback(tradier):
+            values["tradier_stream_url"] = "ws" + tradier.removeprefix("http")
+        elif urlsplit(tradier).hostname == var.TRADIER_SANDBOX:
+            values["tradier_stream_url"] = "wss://sandbox-ws.tradier.com/v1"
     base = str(values.get("alpaca_api_base_url", ""))
     if base and "alpaca_stream_url" not in values:
         values["alpaca_stream_url"] = "ws" + base.removeprefix("http") + "/stream"
     if base and "alpaca_data_base_url" not in values and var.on_loopback(base):
         values["alpaca_data_base_url"] = base
+
+
+def _default_broker(settings: Settings) -> str:
+    """Where paper keys are; never at a live account, which has to be named."""
+    if settings.alpaca_paper_api_key is not None:
+        return "alpaca"
+    return "tradier" if settings.asks_tradier and settings.tradier_environment != "live" else "paper"
 
 
 def describe(settings: Settings) -> list[tuple[str, str]]:
@@ -236,13 +353,23 @@ def describe(settings: Settings) -> list[tuple[str, str]]:
 
 
 def known_secrets(settings: Settings) -> tuple[str, ...]:
-    """Every secret of the settings, for the log to hide; the database's password included."""
+    """Every secret of the settings, for the log to hide, in each form that a text may have it in: the database's password
+    as it is in the address and as it is meant, all of them as Python and JSON would write them."""
     found = [getattr(settings, one.name) for one in fields(settings) if one.metadata.get("secret")]
     if settings.on_postgres:
         found.append(urlsplit(settings.database).password)
     if settings.redis_url is not None:
         found.append(urlsplit(settings.redis_url).password)
-    return tuple(one for one in found if one)
+    if settings.sentry_dsn is not None:
+        found.append(urlsplit(settings.sentry_dsn).username)
+    plain = {form for one in found if one for form in (one, unquote(one))}
+    return tuple({form for one in plain for form in _written(one)})
+
+
+def _written(secret: str) -> tuple[str, ...]:
+    # Exceptions tell what they are about as `repr` writes it.
+    quoted = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
+    return secret, repr(secret)[1:-1], repr(secret.encode())[2:-1], *quoted, quote(secret, safe="")
 
 
 def mask_url(url: str) -> str:

@@ -73,6 +73,7 @@ class SocketEdge:
             # A socket is no error of ours, and how long it stays open is no duration of an answer.
             took_ms = (self._clock.monotonic_s() - started_s) * 1000
             self._accounting.ended(address, status, took_ms)
+            self._accounting.count(scope, status, None)
 
         answer = _Answer(send, self._own_headers(request_id), answered)
         try:

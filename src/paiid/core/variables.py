@@ -118,8 +118,8 @@ def host(text: str) -> str:
 
 def header_secret(text: str) -> str:
     """A secret that has to fit into a header."""
-    if not re.fullmatch(r"[\x21-\x7e]{1,512}", text):
-        raise ValueError("has characters that no header can carry, or more than 512 of them")
+    if not re.fullmatch(r"[\x21-\x7e]{1,256}", text):
+        raise ValueError("has characters that no header can carry, or more than 256 of them")
     return text
 
 
@@ -193,6 +193,29 @@ def endpoint(secure: str, plain: str) -> Callable[[str], str]:
     return parse
 
 
+TRADIER_SANDBOX = "sandbox.tradier.com"
+
+
+def versioned_endpoint(secure: str, plain: str) -> Callable[[str], str]:
+    """A URL at Tradier, with the `/v1` at its end, which people leave out."""
+    parse = endpoint(secure, plain)
+
+    def versioned(text: str) -> str:
+        base = parse(text)
+        if urlsplit(base).path not in ("", "/v1"):
+            raise ValueError("has another path than /v1")
+        return base if base.endswith("/v1") else base + "/v1"
+
+    return versioned
+
+
+def account_number(text: str) -> str:
+    """The number of an account at a broker."""
+    if not re.fullmatch(r"[A-Za-z0-9]{1,32}", text):
+        raise ValueError("is not an account number")
+    return text
+
+
 _VENUE = re.compile(r"(.+?)(?:/v2/(iex|sip|delayed_sip))?")
 
 
@@ -227,3 +250,68 @@ def redis_url(text: str) -> str:
 def parts_unreadable(port: int | None, host_name: str | None) -> bool:
     """Whether what `urlsplit` found names no server: an unescaped / ? # or @ in a password ends the host early."""
     return port == 0 or not host_name or "@" in host_name
+
+
+def _neighbour(text: str) -> None:
+    """Raises ValueError for what is no plain http or https URL: no user, query or fragment."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
+        raise ValueError("is not an http or https URL")
+    if parts.username is not None or parts.query or parts.fragment or re.search(r"\s", text):
+        raise ValueError("has a user, a query or a fragment")
+
+
+def plain_endpoint(text: str) -> str:
+    """A service's URL: https, or http on loopback."""
+    _neighbour(text)
+    if text.startswith("http:") and not on_loopback(text):
+        raise ValueError("is neither https nor on loopback")
+    return text.rstrip("/")
+
+
+def collector(text: str) -> str:
+    """Where spans are sent. A collector is a neighbour, often without TLS: http is taken from anywhere, for no secret is in them."""
+    _neighbour(text)
+    return text.rstrip("/")
+
+
+def dsn(text: str) -> str:
+    """A Sentry DSN: https (http on loopback), a public key as its user, a project number as its path."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a DSN") from None
+    project = parts.path.rpartition("/")[2]
+    if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
+        raise ValueError("is not a DSN")
+    if not parts.username or not re.fullmatch(r"[0-9]+", project) or parts.query or parts.fragment:
+        raise ValueError("has no key or no project number")
+    if parts.scheme == "http" and not on_loopback(text):
+        raise ValueError("is neither https nor on loopback")
+    return text
+
+
+def model_name(text: str) -> str:
+    """The name of a model."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.:-]{1,63}", text):
+        raise ValueError("is not the name of a model")
+    return text
+
+
+def word(text: str) -> str:
+    """A short label: letters, digits and . _ - + /"""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,63}", text):
+        raise ValueError("is not a label of letters and digits")
+    return text
+
+
+def webhook_secret(text: str) -> str:
+    """A secret that nobody guesses."""
+    if not 16 <= len(text) <= 256:
+        raise ValueError("is not 16 to 256 characters long")
+    return text

@@ -44,6 +44,18 @@ class Capabilities:
     """The stop loss of a bracket or oto may be a trailing stop."""
     cancels_all: bool = False
     """It can be asked in one request to cancel everything that is open in an account."""
+    tells_prints: bool = True
+    """It tells each print of an order. Where it does not, the ledger books what a view's cumulative quantity and average price
+    say beyond what is booked (`trading/prints_of_views`)."""
+    tells_fees: bool = True
+    """It tells what it has charged for an order. Where it does not, a lack of cash that fees can explain is booked as such
+    (`trading/untold_fees`)."""
+    needs_intent: bool = False
+    """Every order, for stocks too, must say whether it opens or closes; an order that would turn a position round is two."""
+    replaces_in_place: bool = False
+    """A change keeps the broker's id and our first client id: the order with the new terms is the old one at the broker."""
+    replaces_qty: bool = True
+    """A replace may change the quantity."""
 
     @property
     def asset_classes(self) -> frozenset[str]:

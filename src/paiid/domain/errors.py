@@ -30,6 +30,7 @@ class Code(Enum):
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method is not allowed here")
     CONFLICT = ("conflict", 409, "The state does not allow it")
     IDEMPOTENCY_IN_FLIGHT = ("idempotency-in-flight", 409, "The same request is still being executed")
+    DELIVERY_TAKEN = ("delivery-taken", 409, "The delivery was taken already")
     HALT_EPOCH_MOVED = ("halt-epoch-moved", 409, "The halt has changed since")
     RESUME_REFUSED = ("resume-refused", 409, "Trading cannot be resumed yet")
     REQUEST_TIMEOUT = ("request-timeout", 408, "The request did not arrive in time")
@@ -50,6 +51,7 @@ class Code(Enum):
     NOT_READY = ("not-ready", 503, "The service is not ready yet")
     MARKET_DATA_UNAVAILABLE = ("market-data-unavailable", 503, "Market data cannot be had")
     BROKER_UNAVAILABLE = ("broker-unavailable", 503, "The broker did not confirm it")
+    NOT_CONFIGURED = ("not-configured", 503, "This is not set up here")
     OVERLOADED = ("overloaded", 503, "Too much at once")
 
     def __init__(self, slug: str, status: int, title: str) -> None:

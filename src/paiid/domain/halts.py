@@ -95,6 +95,13 @@ class HaltSet:
         """A set of these; one halt a scope."""
         return cls(MappingProxyType({str(halt.scope): halt for halt in halts}))
 
+    @property
+    def stops_an_account(self) -> bool:
+        """Whether a global or account scope is halted."""
+        return any(
+            one.mode is Mode.HALTED and one.scope.kind in ("global", "account") for one in self.halts.values()
+        )
+
     def severest(
         self, account_id: str, user_id: str | None, symbols: Iterable[str]
     ) -> tuple[Mode, Halt | None]:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
+from paiid.core.db.counted import Counted
 from paiid.core.db.statements import Reads, Statement, Writes
 
 I = TypeVar("I")  # noqa: E741 - an item and its result, as in the docs
@@ -70,8 +71,13 @@ class Tx(Protocol):
         ...
 
     async def fetch_together(self, reads: Reads) -> list[Sequence[Row]]:
-        """The rows of several SELECTs that lock nothing, on PostgreSQL in one round trip and so of one snapshot.
-        Rows go by name only, and their order is not promised."""
+        """The rows of several SELECTs, on PostgreSQL in one round trip and so of one snapshot. Those that lock do so in
+        turn. Rows go by name only, and their order is not promised."""
+        ...
+
+    async def enter(self, reads: Reads, *, gate: bool = False) -> tuple[int, list[Sequence[Row]]]:
+        """What a transaction of the hot path begins with: the order gate (as `pass_gate`) where it is wished, then
+        `fetch_together`, which sees all that was committed before the gate was passed; and database time after both."""
         ...
 
     async def write(self, writes: Writes) -> None:
@@ -135,4 +141,8 @@ class Database(Protocol):
 
     async def ping(self) -> None:
         """Prove that it answers. Raises DatabaseUnavailable."""
+        ...
+
+    def counted(self) -> Counted:
+        """Its figures as they are now."""
         ...

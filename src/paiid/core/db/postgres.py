@@ -21,12 +21,21 @@ from paiid.core.db.api import (
     Tx,
     UniqueViolation,
 )
-from paiid.core.db.statements import Reads, Statement, Writes, postgres_args, postgres_reads, postgres_writes
+from paiid.core.db.counted import Counted
+from paiid.core.db.statements import (
+    POSTGRES_NOW,
+    Reads,
+    Statement,
+    Writes,
+    postgres_args,
+    postgres_reads,
+    postgres_writes,
+)
 from paiid.core.db.writer import Writer
 
 GATE_LOCK = 0x5061_6969_4454
 """The advisory lock number of the order gate (contract K3)."""
-_NOW = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+_PASS_GATE = f"SELECT pg_advisory_xact_lock_shared({GATE_LOCK})"
 _POOL_MAX = 12
 
 _UNAVAILABLE: tuple[type[BaseException], ...] = (
@@ -59,16 +68,28 @@ def _translate(error: BaseException) -> BaseException:
 
 class _PgTx:
     dialect = "postgresql"
-    __slots__ = ("_connection", "_give_up_at")
+    __slots__ = ("_connection", "_give_up_at", "begun")
 
-    def __init__(self, connection: Any, give_up_at: float) -> None:
+    def __init__(self, connection: Any, give_up_at: float, *, begun: bool) -> None:
         self._connection = connection
         self._give_up_at = give_up_at
+        self.begun = begun
+        """A transaction begins with its first statement, so that the gate can share the round trip."""
 
     def _left(self) -> float:
         return max(0.01, self._give_up_at - asyncio.get_running_loop().time())
 
+    async def _begin(self, first: str = "") -> None:
+        """With a statement without parameters whose rows nobody needs."""
+        text, self.begun = first if self.begun else f"BEGIN; {first}", True
+        try:
+            await self._connection.execute(text, timeout=self._left())
+        except _FAILURES as error:
+            raise _translate(error) from error
+
     async def fetch(self, stmt: Statement, params: Params | None = None) -> Sequence[Row]:
+        if not self.begun:
+            await self._begin()
         compiled = stmt.postgres()
         try:
             rows: Sequence[Row] = await self._connection.fetch(
@@ -83,6 +104,8 @@ class _PgTx:
         return rows[0] if rows else None
 
     async def execute(self, stmt: Statement, params: Params | None = None) -> int:
+        if not self.begun:
+            await self._begin()
         compiled = stmt.postgres()
         try:
             status: str = await self._connection.execute(
@@ -97,6 +120,8 @@ class _PgTx:
         if len(params) == 1:
             await self.execute(stmt, params[0])
             return
+        if not self.begun:
+            await self._begin()
         try:
             compiled = stmt.postgres()
             await self._connection.executemany(
@@ -106,16 +131,29 @@ class _PgTx:
             raise _translate(error) from error
 
     async def fetch_together(self, reads: Reads) -> list[Sequence[Row]]:
+        return (await self._together(reads))[1]
+
+    async def enter(self, reads: Reads, *, gate: bool = False) -> tuple[int, list[Sequence[Row]]]:
+        if gate:
+            await self._begin(_PASS_GATE)
+        return await self._together(reads)
+
+    async def _together(self, reads: Reads) -> tuple[int, list[Sequence[Row]]]:
+        if not self.begun:
+            await self._begin()
         sql, args = postgres_reads(reads)
-        found: list[list[Row]] = [[] for _ in reads]
+        found: list[list[Any]] = [[] for _ in (*reads, "the time")]
         try:
             for row in await self._connection.fetch(sql, *args, timeout=self._left()):
                 found[row["n"]].append(msgspec.json.decode(row["r"]))
         except _FAILURES as error:
             raise _translate(error) from error
-        return [*found]
+        ((now_us,),) = found[-1:]
+        return now_us, [*found[:-1]]
 
     async def write(self, writes: Writes) -> None:
+        if not self.begun:
+            await self._begin()
         sql, args = postgres_writes(writes)
         try:
             await self._connection.execute(sql, *args, timeout=self._left())
@@ -123,6 +161,8 @@ class _PgTx:
             raise _translate(error) from error
 
     async def _value(self, sql: str, *args: Any) -> int:
+        if not self.begun:
+            await self._begin()
         try:
             row = await self._connection.fetchrow(sql, *args, timeout=self._left())
         except _FAILURES as error:
@@ -130,25 +170,38 @@ class _PgTx:
         return int(row["now"])
 
     async def now_us(self) -> int:
-        return await self._value(f"SELECT {_NOW} AS now")
+        return await self._value(f"SELECT {POSTGRES_NOW} AS now")
 
     async def pass_gate(self) -> int:
         return await self._value(
-            f"SELECT pg_advisory_xact_lock_shared($1), {_NOW} AS now",
+            f"SELECT pg_advisory_xact_lock_shared($1), {POSTGRES_NOW} AS now",
             GATE_LOCK,
         )
 
     async def close_gate(self) -> int:
         return await self._value(
-            f"SELECT pg_advisory_xact_lock($1), {_NOW} AS now",
+            f"SELECT pg_advisory_xact_lock($1), {POSTGRES_NOW} AS now",
             GATE_LOCK,
         )
+
+
+def tx_over(connection: Any, seconds: float) -> Tx:
+    """The open transaction of a connection that somebody else has made, and commits; so long may it still take."""
+    return _PgTx(connection, asyncio.get_running_loop().time() + seconds, begun=True)
 
 
 class _PgReadTx(_PgTx):
     """Without a BEGIN each statement stands for itself: a write would commit at once and by itself."""
 
     __slots__ = ()
+
+    def __init__(self, connection: Any, give_up_at: float) -> None:
+        super().__init__(connection, give_up_at, begun=True)
+
+    async def enter(self, reads: Reads, *, gate: bool = False) -> tuple[int, list[Sequence[Row]]]:
+        if gate:
+            raise TypeError("this transaction only reads")
+        return await super().enter(reads)
 
     async def execute(self, stmt: Statement, params: Params | None = None) -> int:
         raise TypeError("this transaction only reads")
@@ -177,7 +230,8 @@ class PostgresDatabase:
         self._pool: Any = None
         self._closed = False
         self._opening = asyncio.Lock()
-        self._writer = Writer(self.begin)
+        self._counted = Counted()
+        self._writer = Writer(self.begin, groups=self._counted.groups)
 
     async def start(self) -> None:
         self._closed = False
@@ -231,14 +285,24 @@ class PostgresDatabase:
         async with self.read() as tx:
             await tx.now_us()
 
+    def counted(self) -> Counted:
+        found, pool = self._counted, self._pool
+        found.queued = self._writer.queued
+        found.connections = 0 if pool is None else pool.get_size()
+        found.in_use = 0 if pool is None else found.connections - pool.get_idle_size()
+        return found
+
     @asynccontextmanager
     async def _connection(self, give_up_at: float) -> AsyncIterator[Any]:
         loop = asyncio.get_running_loop()
+        self._counted.waiting += 1
         try:
             pool = self._pool or await self._open()
             connection = await pool.acquire(timeout=max(0.01, give_up_at - loop.time()))
         except _FAILURES as error:
             raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}") from error
+        finally:
+            self._counted.waiting -= 1
         try:
             yield connection
         except BaseException as error:
@@ -261,20 +325,21 @@ class PostgresDatabase:
         # `urgent` needs nothing here: a waiting exclusive gate already stops later shared ones.
         give_up_at = asyncio.get_running_loop().time() + OPERATION_BUDGET_S
         async with self._connection(give_up_at) as connection:
-            tx = _PgTx(connection, give_up_at)
-            try:
-                await connection.execute("BEGIN", timeout=OPERATION_BUDGET_S)
-            except _FAILURES as error:
-                raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}") from error
+            tx = _PgTx(connection, give_up_at, begun=False)
             try:
                 yield tx
             except DatabaseUnavailable:
                 raise
             except Exception:
-                await _rollback(connection)
+                if tx.begun:
+                    await _rollback(connection)
                 raise
+            if not tx.begun:
+                return
+            began_s = asyncio.get_running_loop().time()
             try:
                 await connection.execute("COMMIT", timeout=tx._left())
+                self._counted.commits.observe(asyncio.get_running_loop().time() - began_s)
             except _UNAVAILABLE as error:
                 raise CommitUnknown(f"PostgreSQL: {type(error).__name__}") from error
             except asyncpg.PostgresError as error:

@@ -29,6 +29,7 @@ from paiid.core.db.api import (
     Tx,
     UniqueViolation,
 )
+from paiid.core.db.counted import Counted
 from paiid.core.db.statements import Reads, Statement, Writes, sqlite_args
 from paiid.core.db.writer import Writer
 
@@ -112,6 +113,10 @@ class _WriteTx:
     async def fetch_together(self, reads: Reads) -> list[Sequence[Row]]:
         return [await self.fetch(stmt, params) for stmt, params in reads]
 
+    async def enter(self, reads: Reads, *, gate: bool = False) -> tuple[int, list[Sequence[Row]]]:
+        # As in `pass_gate`.
+        return self._clock.now_us(), await self.fetch_together(reads)
+
     async def write(self, writes: Writes) -> None:
         for stmt, rows in writes:
             await self.execute_many(stmt, rows)
@@ -125,6 +130,12 @@ class _WriteTx:
 
     async def close_gate(self) -> int:
         return self._clock.now_us()
+
+
+def tx_over(connection: sqlite3.Connection, clock: Clock) -> Tx:
+    """The open write transaction of a connection that somebody else has made, and commits."""
+    connection.row_factory = sqlite3.Row
+    return _WriteTx(connection, clock)
 
 
 class _ReadTx:
@@ -159,7 +170,18 @@ class _ReadTx:
         return rows[0] if rows else None
 
     async def fetch_together(self, reads: Reads) -> list[Sequence[Row]]:
-        return [await self.fetch(stmt, params) for stmt, params in reads]
+        # In one visit to the thread: on a busy machine each costs a wait, and the reader is everybody's.
+        wanted = [(one.sql, sqlite_args(one, params)) for stmt, params in reads for one in (stmt.sqlite(),)]
+        found: list[Sequence[Row]] = await self._database.in_reader(self._fetch_all, wanted)
+        return found
+
+    async def enter(self, reads: Reads, *, gate: bool = False) -> tuple[int, list[Sequence[Row]]]:
+        if gate:
+            raise TypeError("this transaction only reads")
+        return self._clock.now_us(), await self.fetch_together(reads)
+
+    def _fetch_all(self, wanted: Sequence[tuple[str, Any]]) -> list[Sequence[Row]]:
+        return [self._fetch(sql, args) for sql, args in wanted]
 
     async def execute(self, stmt: Statement, params: Params | None = None) -> int:
         raise TypeError("this transaction only reads")
@@ -202,6 +224,9 @@ class _BriefTx(_ReadTx):
             self._open = True
         return self._fetch(compiled.sql, args)
 
+    async def fetch_together(self, reads: Reads) -> list[Sequence[Row]]:
+        return [await self.fetch(stmt, params) for stmt, params in reads]
+
 
 async def _begin(connection: sqlite3.Connection, sql: str, give_up_at: float) -> None:
     """Open a transaction; a lock that others hold is asked for again until the budget is used up."""
@@ -221,13 +246,13 @@ class _Turn:
     """A lock whose urgent waiters go before all others: an arming halt must not queue behind orders."""
 
     def __init__(self) -> None:
-        self._held = False
+        self.held = False
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._normal: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self, urgent: bool, timeout_s: float) -> None:
-        if not self._held:
-            self._held = True
+        if not self.held:
+            self.held = True
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         (self._urgent if urgent else self._normal).append(future)
@@ -241,6 +266,10 @@ class _Turn:
                 raise DatabaseUnavailable("the writer did not come free in time") from error
             raise
 
+    @property
+    def waiting(self) -> int:
+        return len(self._urgent) + len(self._normal)
+
     def release(self) -> None:
         for queue in (self._urgent, self._normal):
             while queue:
@@ -248,7 +277,7 @@ class _Turn:
                 if not future.done():
                     future.set_result(None)
                     return
-        self._held = False
+        self.held = False
 
 
 class SqliteDatabase:
@@ -260,7 +289,8 @@ class SqliteDatabase:
         self._path = path
         self._clock = clock
         self._turn = _Turn()
-        self._writer = Writer(self.begin)
+        self._counted = Counted()
+        self._writer = Writer(self.begin, groups=self._counted.groups)
         self._connection: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
         self._free_readers: asyncio.LifoQueue[sqlite3.Connection] = asyncio.LifoQueue()
@@ -304,6 +334,14 @@ class SqliteDatabase:
             raise DatabaseUnavailable(f"SQLite: {error}") from error
         finally:
             self._free_readers.put_nowait(connection)
+
+    def counted(self) -> Counted:
+        found = self._counted
+        free = self._free_readers.qsize() + self._free_brief.qsize()
+        found.connections = len(self._readers) + (self._connection is not None)
+        found.in_use = len(self._readers) - free + self._turn.held
+        found.waiting, found.queued = self._turn.waiting, self._writer.queued
+        return found
 
     async def in_reader(self, fn: Any, *args: Any) -> Any:
         """Run a blocking read in a thread. A caller who is cancelled leaves only once the thread is done: until then the
@@ -365,9 +403,11 @@ class SqliteDatabase:
                 self._rollback(connection)
                 raise
             # Shielded: a cancelled caller must not let the next transaction start inside this one.
+            began_s = loop.time()
             commit = loop.run_in_executor(self._commit_thread, connection.execute, "COMMIT")
             try:
                 await asyncio.shield(commit)
+                self._counted.commits.observe(loop.time() - began_s)
             except sqlite3.Error as error:
                 self._rollback(connection)
                 name = getattr(error, "sqlite_errorname", "")

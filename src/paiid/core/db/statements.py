@@ -111,12 +111,14 @@ def postgres_writes(writes: Writes) -> tuple[str, list[list[Any]]]:
 
 
 Reads = Sequence[tuple["Statement", Mapping[str, Any]]]
-"""SELECTs without a lock, each with its parameters."""
+"""SELECTs, each with its parameters."""
+POSTGRES_NOW = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
 _NUMBERED = re.compile(r"\$(\d+)")
 
 
 def postgres_reads(reads: Reads) -> tuple[str, list[Any]]:
-    """One statement for all of them, and its arguments: a row is the number of its SELECT and itself as JSON."""
+    """One statement for all of them, and its arguments: a row is the number of its SELECT and itself as JSON. The row after the
+    last SELECT's is database time."""
     args = [arg for stmt, params in reads for arg in postgres_args(stmt.postgres(), params)]
     which = tuple(stmt for stmt, _ in reads)
     text = _texts.get(which)
@@ -128,6 +130,8 @@ def postgres_reads(reads: Reads) -> tuple[str, list[Any]]:
             shifted = _NUMBERED.sub(lambda found, by=before: f"${int(found[1]) + by}", compiled.sql)  # type: ignore[misc]
             parts.append(f"SELECT {at} AS n, to_json(q{at})::text AS r FROM ({shifted}) AS q{at}")  # noqa: S608 - compiled
             before += len(compiled.names)
+        # Its parts are run one after the other: locks are taken in turn, and the clock is read last.
+        parts.append(f"SELECT {len(which)} AS n, {POSTGRES_NOW}::text AS r")
         text = _texts[which] = " UNION ALL ".join(parts)
     return text, args
 

@@ -17,6 +17,7 @@ from paiid.core.db.api import (
     R,
     Tx,
 )
+from paiid.core.figures import Histogram
 
 
 class _Entry:
@@ -82,10 +83,14 @@ class Writer:
     """One lane for each batch function; a lane runs one group at a time and sleeps when it is empty."""
 
     def __init__(
-        self, begin: Callable[[], AbstractAsyncContextManager[Tx]], gather_s: float = GATHER_S
+        self,
+        begin: Callable[[], AbstractAsyncContextManager[Tx]],
+        gather_s: float = GATHER_S,
+        groups: Histogram | None = None,
     ) -> None:
         self._begin = begin
         self._gather_s = gather_s
+        self._groups = groups
         self._lanes: dict[BatchFn[Any, Any], _Lane] = {}
         self._closed = False
 
@@ -105,6 +110,11 @@ class Writer:
         # A caller that is cancelled must not leave its entry half done: the group runs to its end regardless.
         result: R = await asyncio.shield(entry.future)
         return result
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait for their group."""
+        return sum(len(lane.entries) for lane in self._lanes.values())
 
     async def stop(self) -> None:
         """Run what is queued, then refuse more."""
@@ -147,5 +157,7 @@ class Writer:
             for entry in waiting:
                 await self._commit(fn, [entry])
         else:
+            if self._groups is not None:
+                self._groups.observe(len(waiting))
             for entry, result in zip(waiting, results, strict=True):
                 entry.settle(result)
