@@ -25,7 +25,11 @@ from paiid.domain.orders import (
     TimeInForce,
 )
 
+ORDER_WAIT_S = 0.4
+"""How long at most an order waits at its broker for a place in the budget before its first byte; part of the send window."""
+
 __all__ = [
+    "ORDER_WAIT_S",
     "Broker",
     "BrokerAccount",
     "BrokerActivity",
@@ -150,6 +154,8 @@ class BrokerOrderView:
     position_intent: PositionIntent | None = None
     replaces: str | None = None
     replaced_by: str | None = None
+    last_fill: tuple[Decimal, Decimal] | None = None
+    """(quantity, price) of the newest print, by brokers that tell no others (`Capabilities.tells_prints`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +277,11 @@ class Broker(Protocol):
         """Requests that may still be made in this minute, as far as is known; None: there is no limit."""
         ...
 
+    def order_free_in_s(self, account_number: str, *, closes: bool = False) -> float | None:
+        """Seconds until the budget has a place for an order of this account, as far as is known; None: it has one now.
+        `closes`: of one that closes a position, or changes an order (ADR 0026)."""
+        ...
+
     async def fetch_accounts(self, timeout_s: float) -> Sequence[BrokerAccount]:
         """The accounts that are there by themselves, one for each pair of keys; none where an account opens at its
         first order. Raises BrokerError."""
@@ -321,6 +332,14 @@ class Broker(Protocol):
     async def fetch_open_orders(self, account_number: str, timeout_s: float) -> Sequence[BrokerOrderView]:
         """All orders that still work, ours or not; those that hang on another one (held exits, legs) as orders of
         their own, too."""
+        ...
+
+    async def fetch_orders_since(
+        self, account_number: str, after_us: int, timeout_s: float
+    ) -> Sequence[BrokerOrderView]:
+        """Orders taken since an instant (it included), whether or not they still work, ours or not, oldest first, each with
+        what hangs on it. There may be more: ask again from the last one's `submitted_at_us` until nothing new comes. Where
+        `capabilities.lists_end_with_day`, those of today at most."""
         ...
 
     async def fetch_executions(

@@ -7,9 +7,11 @@ from paiid.core.db import Database
 from paiid.core.leases import Leases
 from paiid.core.settings import Settings
 from paiid.domain.calendar import hours_of
+from paiid.wires.configured import tradier_keys
+from paiid.wires.governor import Governors
 
 
-def alpaca_broker(settings: Settings, clock: Clock) -> Broker | None:
+def alpaca_broker(settings: Settings, clock: Clock, governors: Governors) -> Broker | None:
     """Alpaca with the keys that may be used; None without any. Live keys count with LIVE_TRADING only."""
     if not settings.trades_at_alpaca:
         return None
@@ -39,7 +41,25 @@ def alpaca_broker(settings: Settings, clock: Clock) -> Broker | None:
                 LIVE_STREAM_URL,
             )
         )
-    return AlpacaBroker(clock, keys)
+    return AlpacaBroker(clock, keys, governors=governors)
+
+
+def tradier_broker(settings: Settings, clock: Clock, governors: Governors) -> Broker | None:
+    """Tradier with the token, where orders may go there; None otherwise. A live token counts with LIVE_TRADING only."""
+    if not settings.trades_at_tradier:
+        return None
+    from paiid.brokers.tradier import TradierBroker
+
+    # A Tradier on this machine is a simulated one, and keeps the hours that simulated markets have.
+    simulated = settings.tradier_environment == "simulated"
+    hours = hours_of(settings.sim_hours if simulated else "exchange")
+    return TradierBroker(clock, tradier_keys(settings), governors, hours=hours)
+
+
+def real_brokers(settings: Settings, clock: Clock, governors: Governors) -> list[Broker]:
+    """Those outside this process, which share its budgets of requests with the feeds."""
+    made = (alpaca_broker(settings, clock, governors), tradier_broker(settings, clock, governors))
+    return [one for one in made if one is not None]
 
 
 def configured_brokers(settings: Settings, db: Database, clock: Clock) -> dict[str, Broker]:
@@ -49,7 +69,5 @@ def configured_brokers(settings: Settings, db: Database, clock: Clock) -> dict[s
     """
     venue = PaperBroker(db, clock, lambda _: None, hours_of(settings.sim_hours), Leases(db, "command"))
     brokers: dict[str, Broker] = {venue.name: venue}
-    alpaca = alpaca_broker(settings, clock)
-    if alpaca is not None:
-        brokers[alpaca.name] = alpaca
+    brokers.update((one.name, one) for one in real_brokers(settings, clock, Governors(clock)))
     return brokers

@@ -7,11 +7,13 @@ from paiid.core.settings import Settings
 from paiid.core.variables import on_loopback
 from paiid.domain.calendar import MarketHours, hours_of
 from paiid.feeds import Feed
+from paiid.wires.configured import tradier_keys
+from paiid.wires.governor import Governors
 
 _LIVE_URL = "https://api.alpaca.markets"
 
 
-def configured_feed(settings: Settings, clock: Clock) -> tuple[Feed, MarketHours]:
+def configured_feed(settings: Settings, clock: Clock, governors: Governors) -> tuple[Feed, MarketHours]:
     """Not started yet. A real provider is never replaced by an invented market. Raises ReplayError for a recording that cannot be read."""
     # Whoever does not use a source need not wait for what it imports.
     if settings.market_data == "replay":
@@ -20,11 +22,13 @@ def configured_feed(settings: Settings, clock: Clock) -> tuple[Feed, MarketHours
         assert settings.replay_file is not None, "the settings have seen to it"
         replay = ReplayFeed(clock, settings.replay_file, settings.replay_speed)
         return replay, replay.hours
-    if settings.market_data == "alpaca":
-        # An Alpaca on this machine is a simulated one, and keeps the hours that simulated markets have.
-        simulated = on_loopback(settings.alpaca_data_url)
-        hours = hours_of(settings.sim_hours if simulated else "exchange")
-        return _first_of(clock, [_alpaca(settings, clock)]), hours
+    if settings.market_data in settings.providers:
+        make = {"alpaca": _alpaca, "tradier": _tradier}
+        feeds = [make[name](settings, clock, governors) for name in settings.providers]
+        first = (
+            settings.alpaca_data_url if settings.market_data == "alpaca" else settings.tradier_api_base_url
+        )
+        return _first_of(clock, feeds), _hours_at(first, settings)
     from paiid.feeds.simulated import SimulatedFeed
 
     hours = hours_of(settings.sim_hours)
@@ -44,7 +48,20 @@ def _first_of(clock: Clock, real: Sequence[Feed]) -> Feed:
     return real[0] if len(real) == 1 else FailoverFeed(clock, real)
 
 
-def _alpaca(settings: Settings, clock: Clock) -> Feed:
+def _hours_at(url: str, settings: Settings) -> MarketHours:
+    """A provider on this machine is a simulated one, and keeps the hours that simulated markets have."""
+    return hours_of(settings.sim_hours if on_loopback(url) else "exchange")
+
+
+def _tradier(settings: Settings, clock: Clock, governors: Governors) -> Feed:
+    from paiid.feeds.tradier import TradierFeed
+
+    return TradierFeed(
+        clock, tradier_keys(settings), governors, hours=_hours_at(settings.tradier_api_base_url, settings)
+    )
+
+
+def _alpaca(settings: Settings, clock: Clock, governors: Governors) -> Feed:
     from paiid.feeds.alpaca import AlpacaFeed
     from paiid.feeds.alpaca.keys import AlpacaDataKeys
 
@@ -68,4 +85,4 @@ def _alpaca(settings: Settings, clock: Clock) -> Feed:
         trading_url=trading,
         venue=settings.alpaca_data_venue,
     )
-    return AlpacaFeed(clock, keys)
+    return AlpacaFeed(clock, keys, governors=governors)

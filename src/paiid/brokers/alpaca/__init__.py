@@ -24,7 +24,6 @@ from paiid.brokers import (
 )
 from paiid.brokers.alpaca import catalog
 from paiid.brokers.alpaca.books import Books
-from paiid.brokers.alpaca.budget import Deadline
 from paiid.brokers.alpaca.capabilities import CAPABILITIES
 from paiid.brokers.alpaca.catalog import Asset, ListedContract, MarketClock, TradingDay
 from paiid.brokers.alpaca.families import Families
@@ -32,8 +31,11 @@ from paiid.brokers.alpaca.keys import AlpacaKeys
 from paiid.brokers.alpaca.orders import OrderDesk
 from paiid.brokers.alpaca.sessions import Session, Sessions
 from paiid.brokers.alpaca.stream import StreamState, StreamTimings, UpdateStream
-from paiid.brokers.alpaca.values import fields_of, flag_of
+from paiid.brokers.priorities import priority_of
 from paiid.core.clock import Clock
+from paiid.wires.deadline import Deadline
+from paiid.wires.governor import Governors, Priority
+from paiid.wires.values import fields_of, flag_of
 
 __all__ = [
     "AlpacaBroker",
@@ -72,12 +74,14 @@ class AlpacaBroker:
         refusal_lookup_delay_s: float = 1.0,
         transport: httpx2.AsyncBaseTransport | None = None,
         timings: StreamTimings = _DEFAULT_TIMINGS,
+        governors: Governors | None = None,
     ) -> None:
+        """`governors` are those of the process, so that a budget is counted once, whoever spends it."""
         self.lookup_lag_s = lookup_lag_s
         self.refusal_lookup_delay_s = refusal_lookup_delay_s
         self.simulated = bool(keys) and all(one.on_loopback for one in keys)
         self._clock = clock
-        self._sessions = Sessions(clock, keys, transport)
+        self._sessions = Sessions(clock, keys, governors or Governors(clock), transport)
         families = Families()
         self._desk = OrderDesk(families)
         self._books = Books(self._desk)
@@ -87,6 +91,10 @@ class AlpacaBroker:
     def budget_left(self) -> int | None:
         """The least that any of the accounts has left of its requests a minute."""
         return self._sessions.budget_left
+
+    def order_free_in_s(self, account_number: str, *, closes: bool = False) -> float | None:
+        """By the budget of the account's keys; of an account that is not known yet nothing is known."""
+        return self._sessions.order_free_in_s(account_number, closes=closes)
 
     @property
     def stream_state(self) -> tuple[StreamState, ...]:
@@ -110,7 +118,7 @@ class AlpacaBroker:
     async def submit(self, order: BrokerOrder, timeout_s: float) -> BrokerOrderView:
         """Place it. Raises BrokerRejected, NotSent, OutcomeUnknown; NotSent too where the account is not ours."""
         deadline = Deadline(self._clock, timeout_s)
-        session = await self._session_or_not_sent(order.account_number, deadline)
+        session = await self._session_or_not_sent(order.account_number, deadline, priority_of(order))
         return await self._desk.submit(session, order, deadline)
 
     async def replace(
@@ -118,19 +126,20 @@ class AlpacaBroker:
     ) -> BrokerOrderView:
         """Put another order in its place. Raises BrokerRejected, NotSent, OutcomeUnknown."""
         deadline = Deadline(self._clock, timeout_s)
-        session = await self._session_or_not_sent(account_number, deadline)
+        session = await self._session_or_not_sent(account_number, deadline, Priority.ENTRY)
         return await self._desk.replace(session, broker_order_id, change, deadline)
 
     async def cancel(self, account_number: str, broker_order_id: str, timeout_s: float) -> None:
         """Ask for cancellation; what becomes of it the stream tells. Raises BrokerError."""
         deadline = Deadline(self._clock, timeout_s)
-        session = await self._sessions.of(account_number, deadline)
+        session = await self._sessions.of(account_number, deadline, Priority.CANCEL)
         await self._desk.cancel(session, broker_order_id, deadline)
 
     async def cancel_all(self, account_number: str, timeout_s: float) -> Mapping[str, str | None]:
         """Ask for the cancellation of everything open. Raises BrokerError."""
         deadline = Deadline(self._clock, timeout_s)
-        return await self._desk.cancel_all(await self._sessions.of(account_number, deadline), deadline)
+        session = await self._sessions.of(account_number, deadline, Priority.CANCEL)
+        return await self._desk.cancel_all(session, deadline)
 
     async def fetch_order(
         self, account_number: str, client_order_id: str, timeout_s: float
@@ -154,6 +163,14 @@ class AlpacaBroker:
         """All that still work. Raises BrokerError, also where one of them cannot be read."""
         session = await self._sessions.of(account_number, self._deadline(timeout_s))
         return await self._books.open_orders(session, lambda: self._deadline(timeout_s))
+
+    async def fetch_orders_since(
+        self, account_number: str, after_us: int, timeout_s: float
+    ) -> Sequence[BrokerOrderView]:
+        """A page of orders, whatever has become of them, oldest first. Raises BrokerError, also where one of them cannot be
+        read."""
+        session = await self._sessions.of(account_number, self._deadline(timeout_s))
+        return await self._books.orders_since(session, after_us, lambda: self._deadline(timeout_s))
 
     async def fetch_executions(
         self, account_number: str, after_us: int, timeout_s: float
@@ -194,11 +211,12 @@ class AlpacaBroker:
         Raises BrokerError; OutcomeUnknown where it was asked for and not seen in time.
         """
         deadline = self._deadline(timeout_s)
-        session = await self._sessions.of(account_number, deadline)
+        session = await self._sessions.of(account_number, deadline, Priority.CANCEL)
         before = await self._suspended(session, deadline)
         if before == stopped:
             return before
-        await session.wire.send("PATCH", _CONFIGURATIONS, deadline, body={"suspend_trade": stopped})
+        body = {"suspend_trade": stopped}
+        await session.wire.send("PATCH", _CONFIGURATIONS, deadline, priority=Priority.CANCEL, body=body)
         while deadline.left_s > 0:
             if await self._suspended(session, deadline) == stopped:
                 return before
@@ -206,7 +224,7 @@ class AlpacaBroker:
         raise OutcomeUnknown("the broker does not show its own stop as it was asked to")
 
     async def _suspended(self, session: Session, deadline: Deadline) -> bool:
-        reply = await session.wire.send("GET", _CONFIGURATIONS, deadline)
+        reply = await session.wire.send("GET", _CONFIGURATIONS, deadline, priority=Priority.CANCEL)
         told = flag_of(fields_of(reply.data).get("suspend_trade"))
         if told is None:
             raise OutcomeUnknown("the broker does not tell whether its own stop is set")
@@ -246,9 +264,11 @@ class AlpacaBroker:
     def _deadline(self, timeout_s: float) -> Deadline:
         return Deadline(self._clock, timeout_s)
 
-    async def _session_or_not_sent(self, account_number: str, deadline: Deadline) -> Session:
+    async def _session_or_not_sent(
+        self, account_number: str, deadline: Deadline, priority: Priority
+    ) -> Session:
         try:
-            return await self._sessions.of(account_number, deadline)
+            return await self._sessions.of(account_number, deadline, priority)
         except BrokerError as problem:
             if isinstance(problem, BrokerRejected) and problem.code == "invalid_credentials":
                 raise NotSent("the broker does not take the keys: check them in the environment") from None

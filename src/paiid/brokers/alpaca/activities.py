@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from paiid.brokers import ActivityKind, BrokerActivity
-from paiid.brokers.alpaca.values import fields_of, instant_of, message_of, money_of, qty_of, text_of, word_of
 from paiid.domain.money import ZERO
+from paiid.wires.values import fields_of, instant_of, message_of, money_of, qty_of, text_of, word_of
 
 _log = structlog.get_logger("paiid.alpaca")
 _KINDS: dict[str, ActivityKind] = {

@@ -15,16 +15,17 @@ from paiid.brokers import (
     OutcomeUnknown,
 )
 from paiid.brokers.alpaca.activities import read_activity
-from paiid.brokers.alpaca.budget import Deadline
 from paiid.brokers.alpaca.holdings import execution_id_of, read_execution, read_position
 from paiid.brokers.alpaca.orders import PAGE, OrderDesk
 from paiid.brokers.alpaca.readers import has_children, is_whole, read_order
 from paiid.brokers.alpaca.sessions import Session
-from paiid.brokers.alpaca.values import fields_of, text_of
 from paiid.brokers.alpaca.wire import LIST_CAP
 from paiid.core.instants import instant
 from paiid.domain.money import ZERO
 from paiid.domain.orders import TERMINAL_STATUSES
+from paiid.wires.deadline import Deadline
+from paiid.wires.governor import Priority
+from paiid.wires.values import fields_of, text_of
 
 ACTIVITY_PAGE = 100
 _MAX_PAGES = 500
@@ -58,6 +59,22 @@ class Books:
             )
         return [view for view in views.values() if view.status not in TERMINAL_STATUSES]
 
+    async def orders_since(self, session: Session, after_us: int, begin: Begin) -> list[BrokerOrderView]:
+        """A page of those submitted since an instant, whatever has become of them, oldest first; exits that are listed alone
+        with what they hang on."""
+        query = {"status": "all", "nested": "true", "limit": str(PAGE), "direction": "asc"}
+        if after_us > 0:
+            # `after` is exclusive, and the instant asked about belongs to the answer.
+            query["after"] = instant(after_us - 1) or ""
+        found: list[BrokerOrderView] = []
+        for row in await _list(session, "/v2/orders", query, begin()):
+            view = read_order(row, session.number or "")
+            if view is None or not is_whole(row, view) or view.submitted_at_us == 0:
+                raise OutcomeUnknown("the broker's list of orders has one that could not be read")
+            self._desk.families.note(view)
+            found.append(await self._placed(session, view, begin))
+        return found
+
     async def _placed(self, session: Session, view: BrokerOrderView, begin: Begin) -> BrokerOrderView:
         """An exit whose entry has filled may be listed alone; told alone it would be taken for somebody's order."""
         families = self._desk.families
@@ -65,7 +82,7 @@ class Books:
         if placed is not None or view.group_role == "entry":
             # Legs that were not listed now are memory, and memory does not say what still works.
             return view if placed is None or (placed.legs and not view.legs) else placed
-        await self._desk.search_parents(session, view, begin(), background=True)
+        await self._desk.search_parents(session, view, begin(), priority=Priority.BACKGROUND)
         placed = families.place(view)
         if placed is None:
             _log.error("alpaca_parent_not_found", account=session.number, order=view.broker_order_id)
@@ -177,10 +194,10 @@ class Books:
 
         Raises BrokerRejected (not_found), and OutcomeUnknown where prints of which the orders tell are not there yet.
         """
-        view = await self._desk.read_nested(session, broker_order_id, begin(), background=True)
+        view = await self._desk.read_nested(session, broker_order_id, begin(), priority=Priority.BACKGROUND)
         if view is not None and view.parent_broker_order_id is not None:
             parent = await self._desk.read_nested(
-                session, view.parent_broker_order_id, begin(), background=True
+                session, view.parent_broker_order_id, begin(), priority=Priority.BACKGROUND
             )
             view = parent or view
         if view is None:
@@ -200,7 +217,9 @@ class Books:
 
 
 async def _list(session: Session, path: str, query: Mapping[str, str], deadline: Deadline) -> list[Any]:
-    reply = await session.wire.send("GET", path, deadline, query=query, cap=LIST_CAP, background=True)
+    reply = await session.wire.send(
+        "GET", path, deadline, query=query, cap=LIST_CAP, priority=Priority.BACKGROUND
+    )
     if not isinstance(reply.data, list):
         raise OutcomeUnknown("the broker answered with no list")
     return reply.data

@@ -8,9 +8,11 @@ from decimal import Decimal
 from urllib.parse import quote
 
 from paiid.brokers import BrokerRejected, OutcomeUnknown
-from paiid.brokers.alpaca.budget import Deadline
 from paiid.brokers.alpaca.sessions import Session
-from paiid.brokers.alpaca.values import (
+from paiid.brokers.alpaca.wire import LIST_CAP
+from paiid.wires.deadline import Deadline
+from paiid.wires.governor import Priority
+from paiid.wires.values import (
     fields_of,
     flag_of,
     instant_of,
@@ -20,7 +22,6 @@ from paiid.brokers.alpaca.values import (
     text_of,
     word_of,
 )
-from paiid.brokers.alpaca.wire import LIST_CAP
 
 CONTRACT_PAGE = 1000
 _MAX_PAGES = 100
@@ -81,7 +82,7 @@ async def fetch_asset(session: Session, symbol: str, deadline: Deadline) -> Asse
     """`GET /v2/assets/{symbol}`; None: there is none. Raises BrokerError."""
     try:
         path = f"/v2/assets/{quote(symbol, safe='')}"
-        reply = await session.wire.send("GET", path, deadline, background=True)
+        reply = await session.wire.send("GET", path, deadline, priority=Priority.BACKGROUND)
     except BrokerRejected as refused:
         if refused.code in ("not_found", "unknown_symbol"):
             return None
@@ -121,7 +122,7 @@ async def fetch_option_contracts(
     found: dict[str, ListedContract] = {}
     for _ in range(_MAX_PAGES):
         reply = await session.wire.send(
-            "GET", "/v2/options/contracts", deadline, query=query, cap=LIST_CAP, background=True
+            "GET", "/v2/options/contracts", deadline, query=query, cap=LIST_CAP, priority=Priority.BACKGROUND
         )
         told = fields_of(reply.data)
         if not isinstance(told.get("option_contracts"), list):
@@ -160,7 +161,7 @@ def _contract(row: object) -> ListedContract | None:
 
 async def fetch_clock(session: Session, deadline: Deadline) -> MarketClock:
     """`GET /v2/clock`. Raises BrokerError."""
-    reply = await session.wire.send("GET", "/v2/clock", deadline, background=True)
+    reply = await session.wire.send("GET", "/v2/clock", deadline, priority=Priority.BACKGROUND)
     told = fields_of(reply.data)
     at_us, is_open = instant_of(told.get("timestamp")), flag_of(told.get("is_open"))
     if at_us is None or is_open is None:
@@ -175,7 +176,7 @@ async def fetch_calendar(
     is missing is a holiday."""
     query = {"start": first.isoformat(), "end": last.isoformat()}
     reply = await session.wire.send(
-        "GET", "/v2/calendar", deadline, query=query, cap=LIST_CAP, background=True
+        "GET", "/v2/calendar", deadline, query=query, cap=LIST_CAP, priority=Priority.BACKGROUND
     )
     if not isinstance(reply.data, list):
         raise OutcomeUnknown("the broker answered with no list")

@@ -5,19 +5,19 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from paiid.brokers.alpaca.keys import AlpacaKeys
-from paiid.brokers.alpaca.values import fields_of, rows_of, text_of, word_of
 from paiid.brokers.alpaca.wire import Unreadable, parse
+from paiid.wires.alpaca.handshake import Refused, Unreachable, code_of, open_socket
+from paiid.wires.values import fields_of, rows_of, text_of, word_of
 
 Form = Literal["documented", "current"]
 """Alpaca's documents and its own clients disagree on the message with the keys; servers have been seen to take either."""
 STREAM = "trade_updates"
 _MAX_FRAME = 1 << 20
 _MAX_FRAMES_WAITING = 64
-_CLOSE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,6 @@ class TooManyConnections(StreamFault):
     """HTTP 429 at the handshake: an abandoned connection may still hold the account's only place."""
 
 
-class _NoRedirect(connect):
-    """The library would follow a redirect, and the keys would go to whoever it leads to."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
 async def open_stream(keys: AlpacaKeys, timings: StreamTimings, form: Form) -> ClientConnection:
     """A connection on which trade updates come from now on: the server has said that it listens. Raises StreamFault."""
     connection = await _connect(keys, timings)
@@ -73,7 +66,7 @@ async def open_stream(keys: AlpacaKeys, timings: StreamTimings, form: Form) -> C
         await connection.close()
         raise KeysNotTaken("the stream did not answer to the keys in time") from None
     except ConnectionClosed as closed:
-        raise KeysNotTaken(f"the stream hung up on the keys ({_close_code(closed)})") from None
+        raise KeysNotTaken(f"the stream hung up on the keys ({code_of(closed)})") from None
     except BaseException:
         await connection.close()
         raise
@@ -82,27 +75,22 @@ async def open_stream(keys: AlpacaKeys, timings: StreamTimings, form: Form) -> C
 
 async def _connect(keys: AlpacaKeys, timings: StreamTimings) -> ClientConnection:
     try:
-        return await _NoRedirect(
+        return await open_socket(
             keys.stream_url,
-            proxy=None,
-            compression=None,
-            open_timeout=timings.reply_s,
-            close_timeout=_CLOSE_S,
-            ping_interval=timings.ping_s,
-            ping_timeout=max(0.05, timings.silence_s - timings.ping_s),
-            max_size=_MAX_FRAME,
-            max_queue=_MAX_FRAMES_WAITING,
-            user_agent_header="paiid",
+            reply_s=timings.reply_s,
+            most_bytes=_MAX_FRAME,
+            most_waiting=_MAX_FRAMES_WAITING,
+            ping_s=timings.ping_s,
+            silence_s=max(0.05, timings.silence_s - timings.ping_s),
         )
-    except InvalidStatus as refused:
-        status = refused.response.status_code
-        if status == 429:
+    except Refused as refused:
+        if refused.status == 429:
             raise TooManyConnections("the stream has no place for us now (429)") from None
-        if status in (401, 403):
-            raise Unauthorized(f"the stream refused us ({status})") from None
-        raise StreamFault(f"the stream answered the handshake with {status}") from None
-    except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
-        raise StreamFault(f"the stream could not be reached ({type(error).__name__})") from None
+        if refused.status in (401, 403):
+            raise Unauthorized(f"the stream refused us ({refused.status})") from None
+        raise StreamFault(f"the stream answered the handshake with {refused.status}") from None
+    except Unreachable as problem:
+        raise StreamFault(f"the stream could not be reached ({problem})") from None
 
 
 def _greeting(keys: AlpacaKeys, form: Form) -> dict[str, Any]:
@@ -143,7 +131,3 @@ def messages_of(frame: str | bytes) -> list[dict[str, Any]] | None:
     except Unreadable:
         return None
     return [one for one in (told if isinstance(told, list) else [told]) if isinstance(one, dict)]
-
-
-def _close_code(closed: ConnectionClosed) -> str:
-    return "no reason" if closed.rcvd is None else str(closed.rcvd.code)

@@ -12,8 +12,8 @@ from paiid.brokers import BrokerExecution, BrokerOrderView
 from paiid.brokers.alpaca.families import Families
 from paiid.brokers.alpaca.holdings import print_of
 from paiid.brokers.alpaca.readers import read_order
-from paiid.brokers.alpaca.values import fields_of, instant_of, money_of, qty_of, text_of, word_of
 from paiid.domain.money import ZERO
+from paiid.wires.values import fields_of, instant_of, money_of, qty_of, text_of, word_of
 
 _FILLS = frozenset({"fill", "partial_fill"})
 _PLAIN = frozenset(

@@ -9,7 +9,9 @@ import structlog
 from paiid.brokers import BrokerAccount, BrokerExecution, BrokerPosition
 from paiid.brokers.alpaca.keys import Mode
 from paiid.brokers.alpaca.readers import side_of
-from paiid.brokers.alpaca.values import (
+from paiid.domain.money import ZERO
+from paiid.domain.orders import Side
+from paiid.wires.values import (
     decimal_of,
     fields_of,
     flag_of,
@@ -20,8 +22,6 @@ from paiid.brokers.alpaca.values import (
     text_of,
     word_of,
 )
-from paiid.domain.money import ZERO
-from paiid.domain.orders import Side
 
 _log = structlog.get_logger("paiid.alpaca")
 _MAX_OPTIONS_LEVEL = 3

@@ -11,7 +11,6 @@ from websockets.exceptions import ConnectionClosed
 
 from paiid.brokers import BrokerError, BrokerExecution, BrokerOrderView, BrokerUpdate
 from paiid.brokers.alpaca.books import Books
-from paiid.brokers.alpaca.budget import Deadline
 from paiid.brokers.alpaca.connection import (
     STREAM,
     Form,
@@ -28,6 +27,8 @@ from paiid.brokers.alpaca.families import Families
 from paiid.brokers.alpaca.keys import Mode
 from paiid.brokers.alpaca.sessions import Session
 from paiid.core.clock import Clock
+from paiid.wires.alpaca.handshake import code_of
+from paiid.wires.deadline import Deadline
 
 _MAX_REREADS = 1_000
 _REREAD_TRIES = 5
@@ -101,7 +102,7 @@ class Listener:
             least_s = self._timings.longest_pause_s / 6 if isinstance(fault, TooManyConnections) else 0.0
             return self._failed(str(fault), began_s, least_s)
         except ConnectionClosed as closed:
-            return self._failed(f"the connection was lost ({_code_of(closed)})", began_s, 0.0)
+            return self._failed(f"the connection was lost ({code_of(closed)})", began_s, 0.0)
         return self._failed("the connection ended", began_s, 0.0)
 
     async def _number(self) -> str:
@@ -215,8 +216,3 @@ async def _close(connection: ClientConnection) -> None:
         await connection.close()
     finally:
         connection.transport.abort()
-
-
-def _code_of(closed: ConnectionClosed) -> str:
-    code = closed.rcvd or closed.sent
-    return "without a word" if code is None else str(code.code)

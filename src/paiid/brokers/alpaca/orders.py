@@ -7,6 +7,7 @@ from urllib.parse import quote
 import structlog
 
 from paiid.brokers import (
+    ORDER_WAIT_S,
     BrokerError,
     BrokerOrder,
     BrokerOrderView,
@@ -15,15 +16,17 @@ from paiid.brokers import (
     NotSent,
     OutcomeUnknown,
 )
-from paiid.brokers.alpaca.budget import Deadline
 from paiid.brokers.alpaca.families import Families
 from paiid.brokers.alpaca.readers import has_children, read_order
 from paiid.brokers.alpaca.requests import Body, client_id, order_body, replace_body
 from paiid.brokers.alpaca.sessions import Session
-from paiid.brokers.alpaca.values import fields_of, message_of, rows_of, text_of
 from paiid.brokers.alpaca.wire import LIST_CAP
+from paiid.brokers.priorities import priority_of
 from paiid.core.instants import instant
 from paiid.domain.money import ZERO
+from paiid.wires.deadline import Deadline
+from paiid.wires.governor import Priority
+from paiid.wires.values import fields_of, message_of, rows_of, text_of
 
 PAGE = 500
 _SEARCH_PAGES = 4
@@ -42,13 +45,15 @@ class OrderDesk:
 
         Raises BrokerRejected, NotSent, OutcomeUnknown.
         """
-        body = order_body(order)
-        reply = await session.wire.send("POST", _ORDERS, deadline, body=body)
+        body, priority = order_body(order), priority_of(order)
+        reply = await session.wire.send(
+            "POST", _ORDERS, deadline, priority=priority, body=body, wait_s=ORDER_WAIT_S
+        )
         view = self._accepted(session, reply.data, body)
         if not has_children(view) or view.legs:
             return view
         # Accepted, but without what hangs on it: what is told must be the whole order, so it is read once more.
-        return await self._whole(session, view, deadline)
+        return await self._whole(session, view, deadline, priority)
 
     def _accepted(self, session: Session, data: object, body: Body) -> BrokerOrderView:
         """The answer as a view. What it leaves out is as we sent it: leaving a field out contradicts nothing."""
@@ -64,9 +69,11 @@ class OrderDesk:
             raise OutcomeUnknown("the broker answered for another order")
         return self.families.place(view) or view
 
-    async def _whole(self, session: Session, view: BrokerOrderView, deadline: Deadline) -> BrokerOrderView:
+    async def _whole(
+        self, session: Session, view: BrokerOrderView, deadline: Deadline, priority: Priority
+    ) -> BrokerOrderView:
         try:
-            found = await self.read_nested(session, view.broker_order_id, deadline)
+            found = await self.read_nested(session, view.broker_order_id, deadline, priority=priority)
         except BrokerError as problem:
             raise OutcomeUnknown(f"accepted, but what hangs on it could not be read ({problem})") from None
         if found is None:
@@ -84,7 +91,15 @@ class OrderDesk:
         body = replace_body(change)
         if change.qty is not None:
             await self._refuse_partly_filled(session, broker_order_id, deadline)
-        reply = await session.wire.send("PATCH", _path(broker_order_id), deadline, body=body)
+        reply = await session.wire.send(
+            "PATCH",
+            _path(broker_order_id),
+            deadline,
+            # Whether it changes an exit or an entry it does not say; the claim has let it pass as the former.
+            priority=Priority.EXIT,
+            body=body,
+            wait_s=ORDER_WAIT_S,
+        )
         told = fields_of(reply.data)
         view = read_order({"client_order_id": body["client_order_id"], **told}, session.number or "")
         if view is None or view.broker_order_id == broker_order_id:
@@ -96,12 +111,14 @@ class OrderDesk:
             view = replace(view, replaces=broker_order_id)
         placed = self.families.place(view)
         if placed is None:
-            placed = await self._whole(session, view, deadline)
+            placed = await self._whole(session, view, deadline, Priority.ENTRY)
         return placed
 
     async def _refuse_partly_filled(self, session: Session, broker_order_id: str, deadline: Deadline) -> None:
         try:
-            now = await self._read(session, broker_order_id, deadline)
+            now = await self._read(
+                session, broker_order_id, deadline, priority=Priority.ENTRY, wait_s=ORDER_WAIT_S
+            )
         except (NotSent, OutcomeUnknown) as problem:
             raise NotSent(
                 f"the order could not be read before its change ({problem}); nothing was sent"
@@ -116,11 +133,17 @@ class OrderDesk:
 
     async def cancel(self, session: Session, broker_order_id: str, deadline: Deadline) -> None:
         """`DELETE /v2/orders/{id}`: 204 says that it was asked for, not that it is done. Raises BrokerError."""
-        await session.wire.send("DELETE", _path(broker_order_id), deadline)
+        try:
+            await session.wire.send("DELETE", _path(broker_order_id), deadline, priority=Priority.CANCEL)
+        except BrokerRejected as refused:
+            if refused.code != "rate_limited":
+                raise
+            # No word about the order: the wish stands, and is asked again.
+            raise NotSent(f"nothing was cancelled: {refused.message}") from None
 
     async def cancel_all(self, session: Session, deadline: Deadline) -> Mapping[str, str | None]:
         """`DELETE /v2/orders`: 207 with a row for each order that was open. Raises BrokerError."""
-        reply = await session.wire.send("DELETE", _ORDERS, deadline, cap=LIST_CAP)
+        reply = await session.wire.send("DELETE", _ORDERS, deadline, priority=Priority.CANCEL, cap=LIST_CAP)
         if reply.data is not None and not isinstance(reply.data, list):
             raise OutcomeUnknown("the broker's answer to cancel all is no list")
         outcomes: dict[str, str | None] = {}
@@ -150,10 +173,15 @@ class OrderDesk:
         return await self.read_nested(session, view.broker_order_id, deadline)
 
     async def read_nested(
-        self, session: Session, broker_order_id: str, deadline: Deadline, *, background: bool = False
+        self,
+        session: Session,
+        broker_order_id: str,
+        deadline: Deadline,
+        *,
+        priority: Priority = Priority.READ,
     ) -> BrokerOrderView | None:
         """By the broker's id, with its place: its legs, or what it hangs on. None: there is none. Raises BrokerError."""
-        view = await self._read(session, broker_order_id, deadline, background=background)
+        view = await self._read(session, broker_order_id, deadline, priority=priority)
         if view is None:
             return None
         placed = self.families.place(view)
@@ -161,14 +189,19 @@ class OrderDesk:
             return placed
         if view.group_role == "entry":
             return view
-        await self.search_parents(session, view, deadline, background=background)
+        await self.search_parents(session, view, deadline, priority=priority)
         placed = self.families.place(view)
         if placed is None:
             _log.error("alpaca_parent_not_found", account=session.number, order=broker_order_id)
         return placed or view
 
     async def search_parents(
-        self, session: Session, child: BrokerOrderView, deadline: Deadline, *, background: bool = False
+        self,
+        session: Session,
+        child: BrokerOrderView,
+        deadline: Deadline,
+        *,
+        priority: Priority = Priority.READ,
     ) -> None:
         """Look through the orders of the symbol, newest first, until the one that this one hangs on was seen. Alpaca's
         orders do not name their parent: only the parent, told nested, names them (section 14). Raises BrokerError."""
@@ -178,7 +211,7 @@ class OrderDesk:
             query["symbols"] = child.symbol
         for _ in range(_SEARCH_PAGES):
             reply = await session.wire.send(
-                "GET", _ORDERS, deadline, query=query, cap=LIST_CAP, background=background
+                "GET", _ORDERS, deadline, query=query, cap=LIST_CAP, priority=priority
             )
             rows = rows_of(reply.data)
             views = [view for row in rows if (view := read_order(row, session.number or "")) is not None]
@@ -193,12 +226,23 @@ class OrderDesk:
             query["until"] = until
 
     async def _read(
-        self, session: Session, broker_order_id: str, deadline: Deadline, *, background: bool = False
+        self,
+        session: Session,
+        broker_order_id: str,
+        deadline: Deadline,
+        *,
+        priority: Priority,
+        wait_s: float | None = None,
     ) -> BrokerOrderView | None:
         if _is_no_id(broker_order_id):
             return None
         return await self._get(
-            session, _path(broker_order_id), {"nested": "true"}, deadline, background=background
+            session,
+            _path(broker_order_id),
+            {"nested": "true"},
+            deadline,
+            priority=priority,
+            wait_s=wait_s,
         )
 
     async def _get(
@@ -208,10 +252,13 @@ class OrderDesk:
         query: Mapping[str, str],
         deadline: Deadline,
         *,
-        background: bool = False,
+        priority: Priority = Priority.READ,
+        wait_s: float | None = None,
     ) -> BrokerOrderView | None:
         try:
-            reply = await session.wire.send("GET", path, deadline, query=query, background=background)
+            reply = await session.wire.send(
+                "GET", path, deadline, priority=priority, query=query, wait_s=wait_s
+            )
         except BrokerRejected as refused:
             # An id that is no uuid is refused (422): there is no such order either.
             if refused.code == "not_found" or "order_id is missing" in refused.message:

@@ -8,18 +8,6 @@ from typing import Any, cast, get_args
 import structlog
 
 from paiid.brokers import BrokerOrderView
-from paiid.brokers.alpaca.values import (
-    decimal_of,
-    fields_of,
-    flag_of,
-    instant_of,
-    message_of,
-    money_of,
-    qty_of,
-    rows_of,
-    text_of,
-    word_of,
-)
 from paiid.domain.instruments import underlying_of
 from paiid.domain.money import ZERO
 from paiid.domain.orders import (
@@ -30,6 +18,18 @@ from paiid.domain.orders import (
     PositionIntent,
     Side,
     TimeInForce,
+)
+from paiid.wires.values import (
+    decimal_of,
+    fields_of,
+    flag_of,
+    instant_of,
+    message_of,
+    money_of,
+    qty_of,
+    rows_of,
+    text_of,
+    word_of,
 )
 
 _log = structlog.get_logger("paiid.alpaca")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from paiid.brokers import BrokerError, BrokerRejected, OutcomeUnknown
-from paiid.brokers.alpaca.values import fields_of, message_of, text_of
+from paiid.wires.values import fields_of, message_of, text_of
 
 REFUSED = frozenset({400, 401, 403, 404, 422, 429})
 """With these, nothing was placed (contract E11), but for a 422 that says the id was used before."""

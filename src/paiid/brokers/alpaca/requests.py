@@ -5,8 +5,8 @@ from math import gcd
 from typing import Any
 
 from paiid.brokers import BrokerOrder, BrokerRejected, BrokerReplace
-from paiid.brokers.alpaca.values import plain_digits
 from paiid.domain.orders import StopLoss
+from paiid.wires.values import plain_digits
 
 Body = dict[str, Any]
 _MAX_CLIENT_ORDER_ID = 128

@@ -9,20 +9,21 @@ from typing import Any
 import httpx2
 import structlog
 
-from paiid.brokers import BrokerError, NotSent, OutcomeUnknown
-from paiid.brokers.alpaca.budget import Budget, Deadline
+from paiid.brokers import NotSent, OutcomeUnknown
 from paiid.brokers.alpaca.keys import AlpacaKeys
 from paiid.brokers.alpaca.refusals import failure, without
-from paiid.core.clock import Clock
+from paiid.wires.alpaca.wire import AlpacaWire, trading_budget
+from paiid.wires.deadline import Deadline
+from paiid.wires.governor import Governor, Governors, Priority, Spent
+from paiid.wires.outbound import Broken, NotBegun, TooLong
+from paiid.wires.outbound import Reply as RawReply
 
 OBJECT_CAP = 1 << 20
 LIST_CAP = 8 << 20
-_MAX_CONNECTIONS = 8
-_MAX_IDLE = 4
-_IDLE_S = 5.0
-"""Shorter than servers commonly keep an idle connection, so that a request seldom meets one that is just closed."""
 _BACKGROUND = 4
-_FIRST_BYTE = "http11.send_request_headers.started"
+"""Background reads at once: the other connections are for orders."""
+_NEVER_AGAIN = ("POST", "PATCH")
+"""What was refused with 429 is a no (E11), and for orders it stays one."""
 _log = structlog.get_logger("paiid.alpaca")
 
 
@@ -34,41 +35,33 @@ class Reply:
     data: object
 
 
-class _TooLong(Exception):
-    pass
-
-
 class Unreadable(Exception):
     """No JSON."""
 
 
-class _Progress:
-    """Whether a byte of the request can have left us: the connection tells just before it writes the first one."""
-
-    def __init__(self, begun: bool) -> None:
-        self.begun = begun
-
-    async def trace(self, event: str, info: Any) -> None:
-        if event == _FIRST_BYTE:
-            self.begun = True
-
-    def ended(self, words: str) -> BrokerError:
-        return OutcomeUnknown(words) if self.begun else NotSent(words + "; nothing had been sent")
-
-
 class Wire:
-    """The connections of one pair of keys. No redirect is followed, nothing is sent twice, no proxy is asked."""
+    """The connections of one pair of keys to the trading host."""
 
     def __init__(
-        self, clock: Clock, keys: AlpacaKeys, transport: httpx2.AsyncBaseTransport | None = None
+        self,
+        keys: AlpacaKeys,
+        governors: Governors,
+        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.keys = keys
-        self.budget = Budget(clock)
-        self._transport = transport
-        # Other clients take the address with the version at its end: both mean the same.
-        self._base = keys.api_url.rstrip("/").removesuffix("/v2")
-        self._client: httpx2.AsyncClient | None = None
+        self._wire = AlpacaWire(
+            keys.key_id,
+            keys.secret,
+            keys.api_url,
+            trading_budget(governors, keys.key_id),
+            transport=transport,
+        )
         self._background = asyncio.Semaphore(_BACKGROUND)
+
+    @property
+    def governor(self) -> Governor:
+        """The budget of the account."""
+        return self._wire.governor
 
     async def send(
         self,
@@ -76,23 +69,24 @@ class Wire:
         path: str,
         deadline: Deadline,
         *,
+        priority: Priority,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         cap: int = OBJECT_CAP,
-        background: bool = False,
+        wait_s: float | None = None,
     ) -> Reply:
-        """One request, within what is left of the deadline. `background` reads leave a reserve of the budget, and of
-        the connections, to orders. Raises BrokerRejected, NotSent, OutcomeUnknown; BrokerError without budget."""
-        if not background:
-            return await self._send(method, path, deadline, query, body, cap)
+        """One request, within what is left of the deadline. Reads and cancels that are refused with 429 are asked again once there is
+        a place, within the deadline; nothing else is sent twice. Raises BrokerRejected, NotSent (also without budget), OutcomeUnknown.
+        """
+        if priority is not Priority.BACKGROUND:
+            return await self._send(method, path, deadline, priority, query, body, cap, wait_s)
         try:
             async with asyncio.timeout(max(0.0, deadline.left_s)):
                 await self._background.acquire()
         except TimeoutError:
             raise NotSent("other reads were in the way until the time was up") from None
         try:
-            await self.budget.admit(deadline)
-            return await self._send(method, path, deadline, query, body, cap)
+            return await self._send(method, path, deadline, priority, query, body, cap, wait_s)
         finally:
             self._background.release()
 
@@ -101,57 +95,45 @@ class Wire:
         method: str,
         path: str,
         deadline: Deadline,
+        priority: Priority,
         query: Mapping[str, str] | None,
         body: Mapping[str, Any] | None,
         cap: int,
+        wait_s: float | None,
     ) -> Reply:
-        if deadline.left_s <= 0:
-            raise NotSent("the time was up before the request was begun")
-        # A transport of somebody else's need not tell when it begins to write.
-        progress = _Progress(begun=self._transport is not None)
-        try:
-            async with asyncio.timeout(deadline.left_s):
-                status, content = await self._exchange(method, path, query, body, cap, progress)
-        except TimeoutError:
-            raise progress.ended("no answer in time") from None
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-            raise NotSent(f"the broker could not be reached ({type(error).__name__})") from None
-        except _TooLong:
-            _log.error("alpaca_answer_too_long", method=method, path=path, cap=cap)
-            raise OutcomeUnknown(f"the answer is longer than {cap} bytes") from None
-        except Exception as error:  # noqa: BLE001 - what a network can do to an exchange is anything, and never a no
-            raise progress.ended(f"the connection failed ({type(error).__name__})") from None
-        return self._judge(method, path, status, content)
+        content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        refused: RawReply | None = None
+        while True:
+            try:
+                reply = await self._wire.send(
+                    method,
+                    path,
+                    deadline,
+                    priority=priority,
+                    query=query,
+                    json_body=content,
+                    cap=cap,
+                    wait_s=wait_s,
+                )
+            except Spent as spent:
+                if refused is not None:
+                    return self._judge(method, path, refused)
+                raise NotSent(str(spent)) from None
+            except NotBegun as problem:
+                raise NotSent(str(problem)) from None
+            except TooLong as problem:
+                _log.error("alpaca_answer_too_long", method=method, path=path, cap=cap)
+                raise OutcomeUnknown(str(problem)) from None
+            except Broken as problem:
+                raise OutcomeUnknown(str(problem)) from None
+            if reply.status != 429 or method in _NEVER_AGAIN:
+                return self._judge(method, path, reply)
+            refused = reply
 
-    async def _exchange(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | None,
-        cap: int,
-        progress: _Progress,
-    ) -> tuple[int, bytes]:
-        client = self._open()
-        request = client.build_request(
-            method,
-            self._base + path,
-            params=query or None,
-            content=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
-            headers=None if body is None else {"content-type": "application/json"},
-            extensions={"trace": progress.trace},
-        )
-        self.budget.spend()
-        response = await client.send(request, stream=True)
+    def _judge(self, method: str, path: str, reply: RawReply) -> Reply:
+        status = reply.status
         try:
-            self.budget.learn(response.headers, response.status_code)
-            return response.status_code, await _content(response, cap)
-        finally:
-            await response.aclose()
-
-    def _judge(self, method: str, path: str, status: int, content: bytes) -> Reply:
-        try:
-            data, readable = parse(content), True
+            data, readable = parse(reply.content), True
         except Unreadable:
             data, readable = None, False
         if 200 <= status < 300:
@@ -165,46 +147,9 @@ class Wire:
             _log.warning("alpaca_refused", keys=self.keys.label, method=method, path=path, status=status)
         raise without((self.keys.secret, self.keys.key_id), failure(method, status, data, readable=readable))
 
-    def _open(self) -> httpx2.AsyncClient:
-        if self._client is None:
-            self._client = httpx2.AsyncClient(
-                headers={
-                    "APCA-API-KEY-ID": self.keys.key_id,
-                    "APCA-API-SECRET-KEY": self.keys.secret,
-                    "accept": "application/json",
-                    # A compressed body would hide its size from the cap.
-                    "accept-encoding": "identity",
-                    "user-agent": "paiid",
-                },
-                transport=self._transport,
-                # The one deadline is around the whole exchange.
-                timeout=None,
-                follow_redirects=False,
-                # Plain http is loopback only (`core/contradictions`), and certificates take a while to load.
-                verify=self._base.startswith("https:"),
-                trust_env=False,
-                limits=httpx2.Limits(
-                    max_connections=_MAX_CONNECTIONS,
-                    max_keepalive_connections=_MAX_IDLE,
-                    keepalive_expiry=_IDLE_S,
-                ),
-            )
-        return self._client
-
     async def close(self) -> None:
         """Close every connection; the next request opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
-
-
-async def _content(response: httpx2.Response, cap: int) -> bytes:
-    content = bytearray()
-    async for chunk in response.aiter_raw():
-        content += chunk
-        if len(content) > cap:
-            raise _TooLong
-    return bytes(content)
+        await self._wire.close()
 
 
 def parse(content: bytes) -> object:

@@ -34,6 +34,7 @@ from paiid.brokers.paper.store import (
     load_executions,
     load_open_orders,
     load_orders,
+    load_orders_since,
     load_positions,
 )
 from paiid.brokers.paper.stream import News, read_updates
@@ -97,6 +98,11 @@ class PaperBroker:
     def is_matching(self) -> bool:
         """Whether this process is the one that fills orders."""
         return self._matcher.is_matching
+
+    @property
+    def failing(self) -> dict[str, str]:
+        """Background work that has broken just now, and on what: for the health page."""
+        return self._background.failing
 
     async def start(self) -> None:
         """Begin matching, or waiting for the lease to. A database that is away does not stop it."""
@@ -183,6 +189,10 @@ class PaperBroker:
             group = await load_groups(tx, [found]) if found.is_parent else {}
         return found.view(legs_of(found, group.values()))
 
+    def order_free_in_s(self, account_number: str, *, closes: bool = False) -> float | None:
+        """There is no limit."""
+        return None
+
     async def fetch_accounts(self, timeout_s: float) -> Sequence[BrokerAccount]:
         """None is there by itself."""
         return ()
@@ -199,6 +209,15 @@ class PaperBroker:
         """Working orders, oldest first; those that hang on another one as orders of their own, too."""
         async with self._reading(timeout_s) as tx:
             orders = await load_open_orders(tx, account_number)
+            groups = await load_groups(tx, [one for one in orders if one.is_parent])
+            return [order.view(legs_of(order, groups.values())) for order in orders]
+
+    async def fetch_orders_since(
+        self, account_number: str, after_us: int, timeout_s: float
+    ) -> Sequence[BrokerOrderView]:
+        """Some of the orders taken from this instant on (it included), oldest first, with what hangs on them."""
+        async with self._reading(timeout_s) as tx:
+            orders = await load_orders_since(tx, account_number, after_us)
             groups = await load_groups(tx, [one for one in orders if one.is_parent])
             return [order.view(legs_of(order, groups.values())) for order in orders]
 

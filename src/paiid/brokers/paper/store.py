@@ -151,6 +151,16 @@ _OPEN_OF_ACCOUNT = statement(
     .where(paper_orders.c.account_number == bindparam("b_number"), paper_orders.c.working == 1)
     .order_by(paper_orders.c.accepted_seq)
 )
+_ORDERS_SINCE = statement(
+    select(paper_orders)
+    .where(
+        paper_orders.c.account_number == bindparam("b_number"),
+        paper_orders.c.submitted_at >= bindparam("b_at"),
+        paper_orders.c.parent_id.is_(None),
+    )
+    .order_by(paper_orders.c.submitted_at, paper_orders.c.accepted_seq)
+    .limit(500)
+)
 _EXECUTIONS = statement(
     select(paper_executions)
     .where(
@@ -419,6 +429,12 @@ async def find_order(tx: Tx, account_number: str, client_order_id: str) -> Paper
 async def load_open_orders(tx: Tx, account_number: str) -> list[PaperOrder]:
     """Working orders of an account, oldest first."""
     return [order_from_row(row) for row in await tx.fetch(_OPEN_OF_ACCOUNT, {"b_number": account_number})]
+
+
+async def load_orders_since(tx: Tx, account_number: str, since_us: int) -> list[PaperOrder]:
+    """At most 500 orders of an account from this instant on, oldest first; what hangs on another comes with that."""
+    rows = await tx.fetch(_ORDERS_SINCE, {"b_number": account_number, "b_at": since_us})
+    return [order_from_row(row) for row in rows]
 
 
 async def load_executions(tx: Tx, account_number: str, since_us: int) -> list[BrokerExecution]:

@@ -25,12 +25,12 @@ from paiid.feeds.alpaca.snapshots import Snapshots
 from paiid.feeds.alpaca.subscription import Wanted
 from paiid.feeds.alpaca.wire import Wire
 from paiid.feeds.outbox import Outbox
+from paiid.wires.alpaca.wire import data_budget, trading_budget
+from paiid.wires.governor import Governors, Priority
 
 __all__ = ["FREE_PLAN_SYMBOLS", "AlpacaDataKeys", "AlpacaFeed", "StreamTimings"]
 
 FREE_PLAN_SYMBOLS = 30
-_ORDERS_RESERVE = 60
-"""Requests a minute on the trading host that are left to orders."""
 _STOP_S = 0.8
 
 
@@ -62,15 +62,21 @@ class AlpacaFeed:
         packed: bool = False,
         timings: StreamTimings | None = None,
         request_s: float = 4.0,
+        governors: Governors | None = None,
     ) -> None:
-        """Raises ValueError for a number of symbols below 1."""
+        """`governors` are those of the process: assets and contracts are listed on the trading host, whose budget is that of orders.
+        Raises ValueError for a number of symbols below 1."""
         if most_streamed < 1:
             raise ValueError("at least one symbol must be streamed")
         self.delayed = keys.venue == "delayed_sip"
         self._clock = clock
         self._venue = keys.venue
-        self._data = Wire(clock, keys, keys.data_url, request_s=request_s)
-        self._trading = Wire(clock, keys, keys.trading_url, request_s=request_s, reserve=_ORDERS_RESERVE)
+        governors = governors or Governors(clock)
+        data, trading = data_budget(governors, keys.key), trading_budget(governors, keys.key)
+        self._data = Wire(clock, keys, keys.data_url, data, priority=Priority.READ, request_s=request_s)
+        self._trading = Wire(
+            clock, keys, keys.trading_url, trading, priority=Priority.BACKGROUND, request_s=request_s
+        )
         book = self._book = Book(clock, self.source)
         self._snapshots = Snapshots(clock, self._data, book, keys.venue)
         self._listing = Listing(clock, self._trading)
@@ -110,7 +116,7 @@ class AlpacaFeed:
     @property
     def requests_left(self) -> int:
         """Of this minute, at the market data API."""
-        return self._data.budget.left
+        return self._data.left
 
     async def fetch_instrument(self, symbol: str) -> Instrument | None:
         return await self._listing.fetch_instrument(symbol)

@@ -9,8 +9,9 @@ from paiid.domain.corporate import CorporateAction
 from paiid.domain.instruments import SYMBOL_PATTERN
 from paiid.domain.money import round_money
 from paiid.feeds import FeedUnavailable
-from paiid.feeds.alpaca.values import date_of, fields_of, price_of, rows_of, text_of
+from paiid.feeds.alpaca.values import date_of, price_of, text_of
 from paiid.feeds.alpaca.wire import LIST_CAP, Wire
+from paiid.wires.values import fields_of, rows_of
 
 _SYMBOLS_A_CALL = 100
 _MAX_PAGES = 20

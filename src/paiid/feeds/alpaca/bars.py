@@ -8,17 +8,9 @@ from paiid.domain.calendar import eastern_date, eastern_us
 from paiid.domain.instruments import is_option
 from paiid.feeds import FeedUnavailable
 from paiid.feeds.alpaca.snapshots import is_asked_for
-from paiid.feeds.alpaca.values import (
-    count_of,
-    fields_of,
-    instant_of,
-    price_of,
-    rfc3339,
-    rows_of,
-    size_of,
-    text_of,
-)
+from paiid.feeds.alpaca.values import count_of, price_of, rfc3339, size_of, text_of
 from paiid.feeds.alpaca.wire import LIST_CAP, Wire
+from paiid.wires.values import fields_of, instant_of, rows_of
 
 MOST_BARS = 50_000
 _PAGE = 10_000

@@ -21,8 +21,9 @@ from paiid.feeds import FeedUnavailable
 from paiid.feeds.alpaca.book import Book
 from paiid.feeds.alpaca.listing import Listed, Listing
 from paiid.feeds.alpaca.snapshots import read_snapshot
-from paiid.feeds.alpaca.values import fields_of, figure_of, instant_of, text_of, whole_of
+from paiid.feeds.alpaca.values import figure_of, text_of, whole_of
 from paiid.feeds.alpaca.wire import LIST_CAP, Wire
+from paiid.wires.values import fields_of, instant_of
 
 PAGE = 1000
 MOST_PAGES = 110
@@ -70,12 +71,12 @@ class Chains:
 
     def _afford(self, contracts: int) -> None:
         """Half a chain is none: what cannot be paid for is not begun. Raises FeedUnavailable."""
-        pages, left = -(-contracts // PAGE), self._wire.budget.left - QUOTES_RESERVE
+        pages, left = -(-contracts // PAGE), self._wire.left - QUOTES_RESERVE
         if pages > MOST_PAGES:
             raise FeedUnavailable(f"a chain of {contracts} contracts is too long to be asked for at once")
         if pages > left:
             raise FeedUnavailable(
-                f"a chain of {contracts} contracts takes {pages} of the {self._wire.budget.limit} requests a minute at "
+                f"a chain of {contracts} contracts takes {pages} of the {self._wire.limit} requests a minute at "
                 f"Alpaca, and {max(0, left)} are left for it"
             )
 

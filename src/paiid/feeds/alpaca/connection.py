@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from paiid.feeds.alpaca.keys import AlpacaDataKeys
 from paiid.feeds.alpaca.messages import ErrorMessage, SuccessMessage, read_frame
+from paiid.wires.alpaca.handshake import Refused, Unreachable, code_of, open_socket
 
 _MAX_FRAME = 4 << 20
 _MAX_FRAMES_WAITING = 256
-_CLOSE_S = 0.3
 
 Pause = Literal["quick", "grown", "crowded", "slow"]
 
@@ -68,13 +68,6 @@ def fault_of(code: int) -> StreamFault:
     """What an error means for the connection. In our words: theirs may hold anything."""
     words, pause = _FAULTS.get(code, ("Alpaca's stream refused us", "grown"))
     return StreamFault(f"{words} ({code})", pause)
-
-
-class _NoRedirect(connect):
-    """The library would follow a redirect, and the keys would go to whoever it leads to."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
 
 
 class Connection:
@@ -132,30 +125,21 @@ async def open_connection(keys: AlpacaDataKeys, timings: StreamTimings, *, packe
 
 async def _connect(keys: AlpacaDataKeys, timings: StreamTimings, *, packed: bool) -> ClientConnection:
     try:
-        return await _NoRedirect(
+        return await open_socket(
             keys.quotes_url,
-            additional_headers={"Content-Type": "application/msgpack" if packed else "application/json"},
-            proxy=None,
-            compression=None,
-            open_timeout=timings.reply_s,
-            close_timeout=_CLOSE_S,
+            reply_s=timings.reply_s,
+            most_bytes=_MAX_FRAME,
+            most_waiting=_MAX_FRAMES_WAITING,
             # Our own pings tell whoever listens that there is life.
-            ping_interval=None,
-            max_size=_MAX_FRAME,
-            max_queue=_MAX_FRAMES_WAITING,
-            user_agent_header="paiid",
+            ping_s=None,
+            silence_s=None,
+            headers={"Content-Type": "application/msgpack" if packed else "application/json"},
         )
-    except InvalidStatus as refused:
-        status = refused.response.status_code
+    except Refused as refused:
         pauses: dict[int, Pause] = {401: "slow", 403: "slow", 429: "crowded"}
         raise StreamFault(
-            f"Alpaca's stream answered the handshake with {status}", pauses.get(status, "grown")
+            f"Alpaca's stream answered the handshake with {refused.status}",
+            pauses.get(refused.status, "grown"),
         ) from None
-    except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
-        raise StreamFault(f"Alpaca's stream could not be reached ({type(error).__name__})") from None
-
-
-def code_of(closed: ConnectionClosed) -> str:
-    """The code with which a connection was closed."""
-    code = closed.rcvd or closed.sent
-    return "without a word" if code is None else str(code.code)
+    except Unreachable as problem:
+        raise StreamFault(f"Alpaca's stream could not be reached ({problem})") from None

@@ -1,17 +1,14 @@
 """Who we are at Alpaca's market data and where it is, and the only kinds of address that may ever see the keys."""
 
-import ipaddress
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+
+from paiid.wires.alpaca.keys import check_key, check_url
 
 DATA_URL = "https://data.alpaca.markets"
 STREAM_HOST_URL = "wss://stream.data.alpaca.markets"
 TRADING_URL = "https://paper-api.alpaca.markets"
 VENUES = ("iex", "sip", "delayed_sip")
 """iex: one exchange, free. sip: all of them, paid. delayed_sip: all of them, 15 minutes late."""
-
-_PLAIN = {"https": "http", "wss": "ws"}
-_LONGEST_KEY = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +25,13 @@ class AlpacaDataKeys:
     venue: str = "iex"
 
     def __post_init__(self) -> None:
-        _check_key("key id", self.key)
-        _check_key("secret", self.secret)
+        check_key("key id", self.key)
+        check_key("secret", self.secret)
         if self.venue not in VENUES:
             raise ValueError(f"the venue of Alpaca's market data is one of {', '.join(VENUES)}")
-        for url, scheme in ((self.data_url, "https"), (self.trading_url, "https"), (self.quotes_url, "wss")):
-            _check_url(url, scheme)
+        check_url(self.data_url, "http")
+        check_url(self.trading_url, "http")
+        check_url(self.quotes_url, "ws")
 
     @property
     def quotes_url(self) -> str:
@@ -44,39 +42,3 @@ class AlpacaDataKeys:
     def label(self) -> str:
         """Names the pair in logs without telling the key."""
         return f"data …{self.key[-4:]}"
-
-
-def _check_key(name: str, key: str) -> None:
-    if not key or len(key) > _LONGEST_KEY or any(not "!" <= c <= "~" for c in key):
-        # Never the key itself: this text ends up in a log.
-        raise ValueError(
-            f"the {name} of Alpaca must be 1 to {_LONGEST_KEY} printable characters without blanks"
-        )
-
-
-def _check_url(url: str, secure: str) -> None:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError(
-            "an address at Alpaca could not be read: its host or port is no such thing"
-        ) from None
-    if not host or any(not "!" <= c <= "~" for c in url):
-        raise ValueError(f"an address at Alpaca must be {secure}://host[:port][/path]")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError(
-            "an address at Alpaca has no user, query or fragment: the keys have settings of their own"
-        )
-    if parts.scheme == secure or (parts.scheme == _PLAIN[secure] and _is_loopback(host)):
-        return
-    raise ValueError(f"an address at Alpaca must be {secure}; plain {_PLAIN[secure]} is for loopback only")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -12,7 +12,7 @@ from paiid.core.clock import Clock
 from paiid.domain.quotes import Quote
 from paiid.feeds import FeedUnavailable
 from paiid.feeds.alpaca.book import Book, Sides
-from paiid.feeds.alpaca.connection import Connection, StreamFault, StreamTimings, code_of, open_connection
+from paiid.feeds.alpaca.connection import Connection, StreamFault, StreamTimings, open_connection
 from paiid.feeds.alpaca.keys import AlpacaDataKeys
 from paiid.feeds.alpaca.messages import (
     CancelMessage,
@@ -28,6 +28,7 @@ from paiid.feeds.alpaca.snapshots import Snapshots
 from paiid.feeds.alpaca.subscription import Subscription, Wanted
 from paiid.feeds.alpaca.values import micros_of, price_of, size_of
 from paiid.feeds.outbox import Outbox
+from paiid.wires.alpaca.handshake import code_of
 
 NO_LAST_PRICE = frozenset("BCGHNPRUWZ479")
 """Trades by conditions of both tapes that are not the market's price now: averages, sold out of sequence, priced by reference,

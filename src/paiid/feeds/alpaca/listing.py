@@ -16,9 +16,10 @@ from paiid.domain.occ import OptionContract, find_contract
 from paiid.domain.option_chain import ChainRow
 from paiid.feeds import FeedUnavailable
 from paiid.feeds.alpaca.snapshots import is_asked_for
-from paiid.feeds.alpaca.values import date_of, fields_of, price_of, rows_of, text_of, whole_of
+from paiid.feeds.alpaca.values import date_of, price_of, text_of, whole_of
 from paiid.feeds.alpaca.wire import ASSETS_CAP, LIST_CAP, Answer, Wire
 from paiid.feeds.search import best_matches
+from paiid.wires.values import fields_of, rows_of
 
 _DAY_S = 86_400.0
 _CONTRACTS_S = 900.0

@@ -13,8 +13,9 @@ from paiid.domain.occ import find_contract
 from paiid.domain.quotes import Quote
 from paiid.feeds import FeedUnavailable
 from paiid.feeds.alpaca.book import Book, Sides, Snapshot
-from paiid.feeds.alpaca.values import fields_of, instant_of, price_of, size_of, text_of
+from paiid.feeds.alpaca.values import price_of, size_of, text_of
 from paiid.feeds.alpaca.wire import LIST_CAP, Answer, Wire
+from paiid.wires.values import fields_of, instant_of
 
 SYMBOLS_A_CALL = 100
 MOST_ASKED = 2_000

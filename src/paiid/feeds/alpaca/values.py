@@ -1,10 +1,9 @@
-"""Single values out of answers that may be anything: what can be used, or None; never an exception."""
+"""Single values out of market data that may be anything: what can be used, or None; never an exception. What orders need too is in
+`wires/values`."""
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
-from typing import Any
 
 from paiid.domain.money import MONEY_SCALE, QTY_SCALE
 
@@ -18,18 +17,6 @@ _LARGEST_SIZE = Decimal("9e9")
 """Both leave room below the signed 64-bit integers in which the ledger keeps millionths and billionths."""
 _LARGEST_FIGURE = 1e9
 _DATE = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,12})?(?:[Zz]|[+-]\d\d:\d\d)?\Z", re.ASCII)
-_FRACTION = re.compile(r"(?<=\.)\d+", re.ASCII)
-
-
-def fields_of(value: object) -> Mapping[str, Any]:
-    """An object's fields; of anything else none."""
-    return value if isinstance(value, dict) else {}
-
-
-def rows_of(value: object) -> list[Any]:
-    """A list's items; of anything else none."""
-    return value if isinstance(value, list) else []
 
 
 def text_of(value: object) -> str | None:
@@ -116,18 +103,6 @@ def date_of(value: object) -> date | None:
 def micros_of(at: datetime) -> int:
     """Microseconds since the epoch; an instant without a zone is UTC."""
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
-
-
-def instant_of(value: object) -> int | None:
-    """Microseconds since the epoch from RFC 3339 with up to picoseconds and any offset."""
-    if not isinstance(value, str) or not _INSTANT.match(value):
-        return None
-    # Python 3.11 reads at most six digits of a fraction where it has an odd number of them.
-    text = _FRACTION.sub(lambda found: found[0][:6].ljust(6, "0"), value.upper())
-    try:
-        return micros_of(datetime.fromisoformat(text))
-    except (ValueError, OverflowError):
-        return None
 
 
 def rfc3339(at_us: int) -> str:

@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import httpx2
 import msgspec
 import structlog
 
 from paiid.core.clock import Clock
 from paiid.feeds import FeedUnavailable
-from paiid.feeds.alpaca.budget import Budget
 from paiid.feeds.alpaca.keys import AlpacaDataKeys
-from paiid.feeds.alpaca.values import digits_of, fields_of, text_of
+from paiid.feeds.alpaca.values import digits_of, text_of
+from paiid.wires.alpaca.wire import AlpacaWire
+from paiid.wires.deadline import Deadline
+from paiid.wires.governor import Governor, Priority, Spent
+from paiid.wires.outbound import Broken, NotBegun, Reply, TooLong
+from paiid.wires.values import fields_of
 
 OBJECT_CAP = 1 << 20
 LIST_CAP = 16 << 20
@@ -20,7 +23,7 @@ ASSETS_CAP = 48 << 20
 """All assets were about 8 MB in 2026."""
 _THREAD_FROM = 256 << 10
 """Longer answers are parsed beside the event loop."""
-_MAX_CONNECTIONS = 4
+_MOST_CONNECTIONS = 4
 _IDLE_S = 20.0
 _log = structlog.get_logger("paiid.feeds.alpaca")
 _DECODER = msgspec.json.Decoder(float_hook=digits_of)
@@ -45,62 +48,67 @@ class Answer:
         return text_of(fields_of(self.data).get("message")) or ""
 
 
-class _TooLong(Exception):
-    pass
-
-
 class Wire:
-    """The connections to one host. No redirect is followed, no proxy is asked, no compressed body is taken."""
+    """The connections to one host, whose budget is the governor's; all that is asked here has the one priority."""
 
     def __init__(
-        self, clock: Clock, keys: AlpacaDataKeys, base_url: str, *, request_s: float = 4.0, reserve: int = 0
+        self,
+        clock: Clock,
+        keys: AlpacaDataKeys,
+        base_url: str,
+        governor: Governor,
+        *,
+        priority: Priority,
+        request_s: float = 4.0,
     ) -> None:
-        self.budget = Budget(clock, reserve)
+        self._clock = clock
         self._keys = keys
-        # Other clients take the address with the version at its end: both mean the same.
-        self._base = base_url.rstrip("/").removesuffix("/v2")
+        self._governor = governor
+        self._priority = priority
         self._request_s = request_s
-        self._client: httpx2.AsyncClient | None = None
+        self._wire = AlpacaWire(
+            keys.key,
+            keys.secret,
+            base_url,
+            governor,
+            most_connections=_MOST_CONNECTIONS,
+            most_idle=_MOST_CONNECTIONS,
+            idle_s=_IDLE_S,
+        )
+
+    @property
+    def limit(self) -> int:
+        """Requests a minute, to all who ask with these keys."""
+        return self._governor.limit
+
+    @property
+    def left(self) -> int:
+        """Requests that may still be made from here in this minute."""
+        return self._governor.left_for(self._priority)
 
     async def get(
         self, path: str, query: Mapping[str, str] | None = None, *, cap: int = OBJECT_CAP, slow: bool = False
     ) -> Answer:
-        """One request within its deadline; `slow` ones have five times as long. Raises FeedUnavailable."""
-        if self.budget.left <= 0:
-            raise FeedUnavailable(
-                f"the budget of {self.budget.limit} requests a minute at Alpaca is spent for now"
-            )
+        """One request within its deadline; `slow` ones have five times as long. Raises FeedUnavailable, at once where the budget is
+        spent: whoever asks has another source, or comes again."""
+        deadline = Deadline(self._clock, self._request_s * (5 if slow else 1))
         try:
-            async with asyncio.timeout(self._request_s * (5 if slow else 1)):
-                status, content = await self._exchange(path, query, cap)
-        except TimeoutError:
-            raise FeedUnavailable("Alpaca's market data did not answer in time") from None
-        except _TooLong:
+            reply = await self._wire.send(
+                "GET", path, deadline, priority=self._priority, query=query, cap=cap, wait_s=0.0
+            )
+        except Spent:
+            raise FeedUnavailable(
+                f"the budget of {self.limit} requests a minute at Alpaca is spent for now"
+            ) from None
+        except TooLong:
             _log.error("alpaca_data_answer_too_long", path=path, cap=cap)
             raise FeedUnavailable(f"Alpaca's answer is longer than {cap} bytes") from None
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-            raise FeedUnavailable(
-                f"Alpaca's market data could not be reached ({type(error).__name__})"
-            ) from None
-        return await self._judge(path, status, content)
+        except (NotBegun, Broken) as problem:
+            raise FeedUnavailable(f"Alpaca's market data could not be reached ({problem})") from None
+        return await self._judge(path, reply)
 
-    async def _exchange(self, path: str, query: Mapping[str, str] | None, cap: int) -> tuple[int, bytes]:
-        client = self._open()
-        request = client.build_request("GET", self._base + path, params=query or None)
-        self.budget.spend()
-        response = await client.send(request, stream=True)
-        try:
-            self.budget.learn(response.headers, response.status_code)
-            content = bytearray()
-            async for chunk in response.aiter_raw():
-                content += chunk
-                if len(content) > cap:
-                    raise _TooLong
-            return response.status_code, bytes(content)
-        finally:
-            await response.aclose()
-
-    async def _judge(self, path: str, status: int, content: bytes) -> Answer:
+    async def _judge(self, path: str, reply: Reply) -> Answer:
+        status, content = reply.status, reply.content
         if status in (401, 403):
             _log.error("alpaca_data_refused", keys=self._keys.label, path=path, status=status)
             raise FeedUnavailable(f"Alpaca does not give us these market data with our keys ({status})")
@@ -120,33 +128,6 @@ class Wire:
             _log.error("alpaca_data_unreadable", path=path, length=len(content))
             raise FeedUnavailable("Alpaca's market data answered something unreadable") from None
 
-    def _open(self) -> httpx2.AsyncClient:
-        if self._client is None:
-            self._client = httpx2.AsyncClient(
-                headers={
-                    "APCA-API-KEY-ID": self._keys.key,
-                    "APCA-API-SECRET-KEY": self._keys.secret,
-                    "accept": "application/json",
-                    # A compressed body would hide its size from the cap.
-                    "accept-encoding": "identity",
-                    "user-agent": "paiid",
-                },
-                # The one deadline is around the whole exchange.
-                timeout=None,
-                follow_redirects=False,
-                # Plain http is loopback only (`keys`), and certificates take a while to load.
-                verify=self._base.startswith("https:"),
-                trust_env=False,
-                limits=httpx2.Limits(
-                    max_connections=_MAX_CONNECTIONS,
-                    max_keepalive_connections=_MAX_CONNECTIONS,
-                    keepalive_expiry=_IDLE_S,
-                ),
-            )
-        return self._client
-
     async def close(self) -> None:
         """Close every connection; the next request opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        await self._wire.close()

@@ -15,22 +15,26 @@ from paiid.core.clock import Clock
 from paiid.core.db import Database
 from paiid.domain.calendar import MarketHours
 from paiid.sim.alpaca.accounts import Accounts
-from paiid.sim.alpaca.control import Control
+from paiid.sim.alpaca.control import AlpacaControl
 from paiid.sim.alpaca.exchange import Exchange, SimOptions
-from paiid.sim.alpaca.fault_layer import FaultLayer
-from paiid.sim.alpaca.faults import FaultBook
+from paiid.sim.alpaca.fault_kinds import CATALOGUE
 from paiid.sim.alpaca.gate import guarded
 from paiid.sim.alpaca.hub import Hub
-from paiid.sim.alpaca.later import Later
-from paiid.sim.alpaca.ledger import Ledger
-from paiid.sim.alpaca.market import SimMarket
 from paiid.sim.alpaca.marketdata.routes import data_routes
 from paiid.sim.alpaca.marketdata.side import DataOptions, DataSide
 from paiid.sim.alpaca.marketdata.stream import DataStream
-from paiid.sim.alpaca.recorder import Recorder
 from paiid.sim.alpaca.routes import fallback, routes
 from paiid.sim.alpaca.sse import EventStream
 from paiid.sim.alpaca.stream import StreamOptions, TradeStream
+from paiid.sim.alpaca.wire import AlpacaWire
+from paiid.sim.engine.control import Control
+from paiid.sim.engine.fault_layer import FaultLayer, Stage
+from paiid.sim.engine.faults import FaultBook
+from paiid.sim.engine.held_answer import Answer
+from paiid.sim.engine.later import Later
+from paiid.sim.engine.ledger import Ledger
+from paiid.sim.engine.market import SimMarket
+from paiid.sim.engine.recorder import Recorder
 
 __all__ = ["SimApp", "create_sim"]
 
@@ -105,7 +109,7 @@ def create_sim(
         return [text for one in accounts.all() for text in (one.secret, one.key_id)]
 
     ledger = Ledger(data_dir / LEDGER_FILE, clock, sync=sync_ledger, secrets=secrets)
-    faults = FaultBook(clock, ledger, seed=seed, cancel_latency_s=options.cancel_latency_s)
+    faults = FaultBook(clock, ledger, CATALOGUE, seed=seed, cancel_latency_s=options.cancel_latency_s)
     exchange = Exchange(
         venue=venue, db=db, market=market, hours=hours, clock=clock, accounts=accounts, ledger=ledger,
         faults=faults, options=options,
@@ -118,7 +122,8 @@ def create_sim(
     side = DataSide(exchange, market, faults, data_options or DataOptions())
     data = DataStream(side)
     sim = SimApp(exchange, market, faults, ledger, hub, stream, events, later, data)
-    control = Control(exchange, market, faults, hub, stream, data, ledger, later, facts or {})
+    mine = AlpacaControl(exchange, hub, stream, data, facts or {})
+    control = Control(mine, market, faults, ledger, later, clock)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -138,6 +143,12 @@ def create_sim(
         lifespan=lifespan,
     )
     inner.router.redirect_slashes = False
-    layer = FaultLayer(inner, exchange, faults, market, hub, later)
-    sim._app = Recorder(layer, ledger, accounts)
+    wire = AlpacaWire(exchange)
+
+    async def told_fill(answer: Answer, timeout_s: float) -> bool:
+        order_id = wire.order_in(answer)
+        return order_id is not None and await hub.told_fill(order_id, timeout_s)
+
+    layer = FaultLayer(inner, Stage(wire, faults, market, venue, later, ledger, clock, told_fill))
+    sim._app = Recorder(layer, ledger, wire)
     return sim

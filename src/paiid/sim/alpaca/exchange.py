@@ -20,10 +20,10 @@ from paiid.domain.paper import LATENCY_MS
 from paiid.domain.quotes import Quote
 from paiid.feeds.simulated.activity import Activity
 from paiid.sim.alpaca.accounts import Accounts, SimAccount
-from paiid.sim.alpaca.cancels import PendingCancels
 from paiid.sim.alpaca.ids import AssetIds
 from paiid.sim.alpaca.rate import RateLimit
-from paiid.sim.alpaca.turns import Turns
+from paiid.sim.engine.cancels import PendingCancels
+from paiid.sim.engine.turns import Turns
 
 CALL_S = 5.0
 """How long the venue may take for one call."""

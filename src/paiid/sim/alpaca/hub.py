@@ -14,14 +14,15 @@ from paiid.core.db import Tx
 from paiid.core.tasks import Background
 from paiid.domain.money import ZERO
 from paiid.domain.orders import TERMINAL_STATUSES
-from paiid.sim.alpaca.audience import Audience, Message
 from paiid.sim.alpaca.events import Facts, OrderEvent, Translator, changes_of
 from paiid.sim.alpaca.exchange import Exchange
-from paiid.sim.alpaca.faults import FaultBook
 from paiid.sim.alpaca.ids import named, wire_id
-from paiid.sim.alpaca.market import SimMarket
 from paiid.sim.alpaca.render import live_at_us, order_json, waiting_status
 from paiid.sim.alpaca.values import stamp, text_of
+from paiid.sim.engine.audience import Audience, Message
+from paiid.sim.engine.fault_body import spoiled
+from paiid.sim.engine.faults import Fault, FaultBook
+from paiid.sim.engine.market import SimMarket
 
 __all__ = ["Hub", "Mark"]
 
@@ -170,7 +171,11 @@ class Hub:
             data["price"], data["qty"] = text_of(event.price), text_of(event.qty)
             if event.position_qty is not None:
                 data["position_qty"] = text_of(event.position_qty)
-        return Message(event, data)
+        told = {"order_id": data["order"]["id"], "client_order_id": data["order"]["client_order_id"]}
+        return Message(
+            event.account, event.order.symbol, event.name, data, told, _spoiled,
+            at_us=event.at_us, cursor=event.cursor, index=event.index,
+        )  # fmt: skip
 
     async def _publish(self, events: list[OrderEvent]) -> None:
         for event in events:
@@ -219,6 +224,10 @@ class Hub:
             and (self._legs or one.order.group_role != "leg")
             and not (one.name == "new" and one.order.broker_order_id in mark.waiting)
         ]
+
+
+def _spoiled(fault: Fault, data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "order": spoiled(fault, data["order"])}
 
 
 async def _first(*works: Awaitable[Any]) -> None:

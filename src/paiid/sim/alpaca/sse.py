@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from paiid.sim.alpaca.accounts import SimAccount
-from paiid.sim.alpaca.audience import Message, Subscription
-from paiid.sim.alpaca.connection import connection_of, taken
 from paiid.sim.alpaca.errors import AlpacaError
 from paiid.sim.alpaca.exchange import Exchange
 from paiid.sim.alpaca.hub import Hub
+from paiid.sim.engine.audience import Message, Subscription
+from paiid.sim.engine.connection import connection_of, taken
 
 __all__ = ["EventStream", "event_id"]
 
@@ -57,17 +57,15 @@ class _Window:
 
     def has_begun(self, message: Message) -> bool:
         """Whether this event is not before its beginning."""
-        event = message.event
         return not (
-            (self.since_us is not None and event.at_us < self.since_us)
-            or (self.since_id is not None and event_id(event.cursor, event.index) <= self.since_id)
+            (self.since_us is not None and message.at_us < self.since_us)
+            or (self.since_id is not None and event_id(message.cursor, message.index) <= self.since_id)
         )
 
     def has_ended(self, message: Message) -> bool:
         """Whether this event is behind its end."""
-        event = message.event
-        return (self.until_us is not None and event.at_us > self.until_us) or (
-            self.until_id is not None and event_id(event.cursor, event.index) > self.until_id
+        return (self.until_us is not None and message.at_us > self.until_us) or (
+            self.until_id is not None and event_id(message.cursor, message.index) > self.until_id
         )
 
 
@@ -145,8 +143,11 @@ async def _next(subscription: Subscription, ending: asyncio.Event) -> tuple[bool
 
 
 def _frame(message: Message) -> bytes:
-    event = message.event
-    body = {"at": message.data["timestamp"], "event_id": event_id(event.cursor, event.index), **message.data}
+    body = {
+        "at": message.data["timestamp"],
+        "event_id": event_id(message.cursor, message.index),
+        **message.data,
+    }
     return b"data: " + msgspec.json.encode(body) + b"\n\n"
 
 

@@ -9,11 +9,11 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from paiid.sim.alpaca.accounts import SimAccount
-from paiid.sim.alpaca.audience import Subscription
-from paiid.sim.alpaca.connection import connection_of, taken
 from paiid.sim.alpaca.exchange import Exchange
 from paiid.sim.alpaca.gate import keys_of
 from paiid.sim.alpaca.hub import Hub
+from paiid.sim.engine.audience import Subscription
+from paiid.sim.engine.connection import connection_of, taken
 
 __all__ = ["STREAM", "StreamOptions", "TradeStream"]
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from paiid.sim.alpaca.errors import INTERNAL, AlpacaError
 from paiid.sim.alpaca.marketdata.side import DataSide
-from paiid.sim.alpaca.recorder import SEEN
+from paiid.sim.engine.recorder import SEEN
 
 __all__ = ["FIRST_PAGE", "LATER_PAGE", "told_page"]
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from paiid.sim.alpaca.exchange import Exchange
-from paiid.sim.alpaca.faults import FaultBook
-from paiid.sim.alpaca.market import SimMarket
 from paiid.sim.alpaca.marketdata.channels import FAMILIES
 from paiid.sim.alpaca.marketdata.looks import Looks
 from paiid.sim.alpaca.rate import RateLimit
+from paiid.sim.engine.faults import FaultBook
+from paiid.sim.engine.market import SimMarket
 
 __all__ = ["FEEDS", "DataOptions", "DataSide"]
 

@@ -10,7 +10,6 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from paiid.sim.alpaca.accounts import SimAccount
-from paiid.sim.alpaca.connection import connection_of, taken
 from paiid.sim.alpaca.gate import keys_of
 from paiid.sim.alpaca.marketdata.channels import (
     ALREADY_AUTHENTICATED,
@@ -29,6 +28,7 @@ from paiid.sim.alpaca.marketdata.channels import (
 from paiid.sim.alpaca.marketdata.side import DataSide
 from paiid.sim.alpaca.marketdata.tape import Tape
 from paiid.sim.alpaca.marketdata.wire import BadFrame, Tick, pack_frame, packed, read_frame
+from paiid.sim.engine.connection import connection_of, taken
 
 __all__ = ["DataSocket"]
 

@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from paiid.core.clock import Clock
-from paiid.sim.alpaca.faults import Fault, FaultBook
 from paiid.sim.alpaca.marketdata.wire import Tick
+from paiid.sim.engine.faults import Fault, FaultBook
 
 __all__ = ["Hearer", "Spoiler"]
 
