@@ -202,6 +202,7 @@ class AccountService:
             )
             terms = AccountTerms(Decimal(0), margin=found.margin, options_level=found.options_level)
             await store.add_account(tx, account, terms, now_us, "the opening balances are not booked yet")
+            await store.wait_if_restored(tx, account_id)
             for user_id in owners:
                 await store.put_grant(tx, Grant(user_id, account_id, "trade", now_us, SYSTEM.id))
             detail = {"broker": broker, "mode": found.mode, "number": found.number, "owners": owners}

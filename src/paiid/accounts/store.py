@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from paiid.accounts.records import Account, Grant, UserSettings, settings_from, settings_to
 from paiid.core.db import Tx, any_of, statement
-from paiid.core.tables import accounts, grants, user_settings, users
+from paiid.core.tables import accounts, grants, restored_accounts, user_settings, users
 from paiid.domain.identity import Right
 from paiid.domain.money import money_to_int
 from paiid.domain.terms import AccountTerms
@@ -18,6 +18,10 @@ _COLUMNS = [
 
 BUILT_IN = "paper"
 """The broker whose accounts the service opens itself."""
+EVERY_ACCOUNT = ""
+"""The row of `restored_accounts` that says of the database itself that it came from a backup."""
+RESTORED_WAITING = "restored.waiting: orders that the broker has taken since the backup are not imported yet"
+"""The problem of an account in which nothing is claimed for now; a comparison does not clear it."""
 ACCOUNT_FIELDS = tuple(Account.__dataclass_fields__)
 GRANT_FIELDS = tuple(Grant.__dataclass_fields__)
 
@@ -30,6 +34,13 @@ _OF_USER = statement(
 _GRANTED = statement(select(grants.c.user_id, grants.c.account_id).where(any_of(grants.c.user_id, "b_users")))
 _EXISTS = statement(select(accounts.c.id).where(accounts.c.id == bindparam("b_id")))
 _ADD_ACCOUNT = statement(insert(accounts))
+_RESTORED = statement(select(restored_accounts).where(restored_accounts.c.account_id == EVERY_ACCOUNT))
+_ADD_RESTORED = statement(insert(restored_accounts))
+_WAIT = statement(
+    update(accounts)
+    .where(accounts.c.id == bindparam("b_id"))
+    .values(event_epoch=accounts.c.event_epoch + bindparam("b_by"), reconcile_problem=bindparam("b_problem"))
+)
 _GRANTS = statement(
     select(grants).where(grants.c.account_id == bindparam("b_account")).order_by(grants.c.user_id)
 )
@@ -124,6 +135,19 @@ async def add_account(
             "reset_at": 0,
         },
     )
+
+
+async def wait_if_restored(tx: Tx, account_id: str) -> bool:
+    """An account that has just been opened in a database that came from a backup may have been there after the backup, under
+    the same id: it waits until that is settled. Whether it does."""
+    row = await tx.fetch_one(_RESTORED)
+    if row is None:
+        return False
+    waiting = {**{name: row[name] for name in row.keys()}, "account_id": account_id, "imported_at": None}  # noqa: SIM118
+    await tx.execute(_ADD_RESTORED, waiting)
+    by = row["restored_at"] // 1_000_000
+    await tx.execute(_WAIT, {"b_id": account_id, "b_by": by, "b_problem": RESTORED_WAITING})
+    return True
 
 
 async def load_owners(tx: Tx) -> list[str]:

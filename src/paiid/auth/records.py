@@ -1,6 +1,7 @@
 """The rows of users, sessions and API tokens as frozen values."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from paiid.core.db import Row
@@ -11,8 +12,9 @@ _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}")
 
 def normal_email(text: str) -> str | None:
     """The form in which addresses are kept and compared; None for what is no address."""
-    email = text.strip().lower()
-    return email if _EMAIL.fullmatch(email) else None
+    # Letters that look the same are the same, and none is invisible: strangers choose addresses too, and an owner grants rights by them.
+    email = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text.strip()).lower())
+    return email if email.isprintable() and _EMAIL.fullmatch(email) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field, field_validator
 
 from paiid.auth.access import CurrentUser, SignedIn, client_of, request_id_of
+from paiid.auth.invite_routes import router as invites_router
 from paiid.auth.records import ApiToken, Session, scopes_to
 from paiid.auth.service import AuthService
 from paiid.auth.sessions import TokenPair
@@ -25,6 +26,14 @@ class LoginBody(StrictModel):
 
     email: Annotated[str, Field(max_length=255)]
     password: Typed
+
+
+class RegisterBody(StrictModel):
+    """Who wants to become a user; the password has 8 to 128 characters."""
+
+    email: Annotated[str, Field(max_length=255)]
+    password: Typed
+    invite: Annotated[Annotated[str, Field(max_length=128)] | None, Field(repr=False)] = None
 
 
 class RefreshBody(StrictModel):
@@ -82,6 +91,14 @@ def _pair(pair: TokenPair) -> Response:
 async def login(request: Request, body: LoginBody) -> Response:
     """401 for any wrong pair, the same and as slow for an unknown user; 429 after too many wrong ones."""
     return _pair(await _service(request).sessions.login(body.email, body.password, client_of(request)))
+
+
+@_auth.post("/register", status_code=202, summary="Become a user")
+async def register(request: Request, body: RegisterBody) -> Response:
+    """With an invite, or while the owner has opened registration; else 403. The answer does not tell whether the address was known
+    before: sign in next. An invite that is unknown, used, expired, revoked or for another address: the same 403."""
+    await _service(request).registration.register(body.email, body.password, body.invite, client_of(request))
+    return _json({"detail": "If this address was free, you can sign in with it now."}, 202)
 
 
 @_auth.post("/refresh", summary="The next pair of tokens")
@@ -195,5 +212,5 @@ def _under(prefix: str, *, shown: bool) -> APIRouter:
     return router
 
 
-routers = (_under("/auth", shown=True), _under("/api/auth", shown=False), users_router)
-"""All of them, for the app."""
+routers = (_under("/auth", shown=True), _under("/api/auth", shown=False), invites_router, users_router)
+"""All of them, for the app. The names under /api/users come before its ids."""

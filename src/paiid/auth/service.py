@@ -5,16 +5,19 @@ from collections.abc import Callable, Collection
 from paiid.auth import session_store, store
 from paiid.auth.api_tokens import ApiTokens
 from paiid.auth.callers import Callers, Known
+from paiid.auth.invites import Invites
 from paiid.auth.owner import ensure_owner
 from paiid.auth.passwords import Passwords
+from paiid.auth.registration import Registration
 from paiid.auth.sessions import Sessions
 from paiid.auth.standing import CredentialKey, load_standing
+from paiid.auth.throttle import Throttle
 from paiid.auth.tokens import TokenMaker
 from paiid.auth.users import OnUser, Users
 from paiid.core.clock import Clock
 from paiid.core.db import Database, UniqueViolation
-from paiid.core.limits import RateLimiter
 from paiid.core.settings import Settings
+from paiid.core.shared import SharedThrottle
 from paiid.domain.identity import Principal
 
 _JWT_SECRET = "jwt_secret_key"  # noqa: S105 - the name of a row
@@ -22,10 +25,10 @@ _KEEP_ENDED_US = 90 * 86_400 * 1_000_000
 
 
 class AuthService:
-    """`sessions`, `users` and `api_tokens` do the work; `authenticate` is what every request asks."""
+    """`sessions`, `users`, `api_tokens`, `invites` and `registration` do the work; `authenticate` is what every request asks."""
 
     def __init__(
-        self, db: Database, clock: Clock, settings: Settings, limiter: RateLimiter, on_user_created: OnUser
+        self, db: Database, clock: Clock, settings: Settings, shared: SharedThrottle, on_user_created: OnUser
     ) -> None:
         self._db = db
         self._clock = clock
@@ -33,18 +36,21 @@ class AuthService:
         self._passwords = Passwords(clock)
         self._tokens = TokenMaker(settings.jwt_algorithm)
         self._callers = Callers(db, clock, self._tokens, settings.api_token)
+        throttle = Throttle(db, shared)
         self.sessions = Sessions(
             db,
             clock,
-            limiter,
+            throttle,
             self._passwords,
             self._tokens,
             self._callers,
             settings.jwt_access_token_expire_minutes,
             settings.jwt_refresh_token_expire_days,
         )
-        self.users = Users(db, clock, limiter, self._passwords, self._callers, on_user_created)
+        self.users = Users(db, clock, shared, self._passwords, self._callers, on_user_created)
         self.api_tokens = ApiTokens(db, clock, self._callers)
+        self.invites = Invites(db, clock)
+        self.registration = Registration(db, clock, throttle, self._passwords, self.users, self.invites)
 
     async def start(self) -> None:
         """Read or make the signing key, make the first owner, forget sessions that ended 90 days ago.

@@ -1,6 +1,6 @@
 """Signing in, staying signed in, signing out: sessions are refresh families (contracts A2, A3, A5)."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from paiid.auth.tokens import RefreshClaim, TokenMaker, digest, invalid_token, r
 from paiid.core.audit import AuditEntry, write_audit
 from paiid.core.clock import Clock, new_id
 from paiid.core.db import Database, Tx
-from paiid.core.limits import RateLimiter
+from paiid.core.figures import Tally
 from paiid.domain.errors import Code, Problem, not_found
 from paiid.domain.identity import Actor, Principal
 
@@ -42,7 +42,7 @@ class Sessions:
         self,
         db: Database,
         clock: Clock,
-        limiter: RateLimiter,
+        throttle: Throttle,
         passwords: Passwords,
         tokens: TokenMaker,
         callers: Callers,
@@ -51,10 +51,12 @@ class Sessions:
     ) -> None:
         self._db = db
         self._clock = clock
-        self._throttle = Throttle(db, limiter)
+        self._throttle = throttle
         self._passwords = passwords
         self._tokens = tokens
         self._callers = callers
+        self.sign_ins = Tally("what", "result")
+        """`login` and `refresh` by how they ended: `ok`, or the slug of the problem."""
         self._access_s = access_minutes * 60
         self._refresh_us = refresh_days * 86_400 * 1_000_000
 
@@ -62,6 +64,18 @@ class Sessions:
 
     async def login(self, email: str, password: str, client: Client) -> TokenPair:
         """Raises Problem: 401 (the same for all reasons), 429, 503."""
+        return await self._counted("login", self._login(email, password, client))
+
+    async def _counted(self, what: str, work: Awaitable[TokenPair]) -> TokenPair:
+        try:
+            pair = await work
+        except Problem as problem:
+            self.sign_ins.add(what, problem.code.slug)
+            raise
+        self.sign_ins.add(what, "ok")
+        return pair
+
+    async def _login(self, email: str, password: str, client: Client) -> TokenPair:
         email = normal_email(email) or "malformed"
         taken = await self._throttle.take_login(email, client)
         async with self._db.read() as tx:
@@ -72,7 +86,7 @@ class Sessions:
         if pair is None:
             await self._refuse_login(user, client)
             raise Problem(Code.INVALID_CREDENTIALS, "The e-mail address or the password is wrong.")
-        self._throttle.give_back(taken)
+        await self._throttle.give_back(taken)
         return pair
 
     async def _refuse_login(self, user: User | None, client: Client) -> None:
@@ -158,7 +172,10 @@ class Sessions:
 
         Raises Problem: 401, after which the client has to sign in; 429.
         """
-        self._throttle.take_refresh(client)
+        return await self._counted("refresh", self._refresh(token, client))
+
+    async def _refresh(self, token: str, client: Client) -> TokenPair:
+        await self._throttle.take_refresh(client)
         claim = read_refresh(token)
         result: TokenPair | Problem
         async with self._db.begin() as tx:

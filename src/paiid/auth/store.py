@@ -5,12 +5,13 @@ first, or it sees the right gone (contract A3). Lock order: `lock_user_managemen
 and API tokens; a writer locks one user at most.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, literal, or_, select, update
+from sqlalchemy import and_, bindparam, func, insert, literal, null, select, update
 
 from paiid.auth.records import USER_FIELDS, User, user_from
-from paiid.core.db import Tx, any_of, statement
+from paiid.core.db import Row, Statement, Tx, any_of, statement
 from paiid.core.tables import api_tokens, install_secrets, sessions, users
 from paiid.domain.identity import Principal, Role
 
@@ -22,31 +23,21 @@ _ACTIVE = and_(users.c.disabled_at.is_(None), users.c.deleted_at.is_(None))
 # -- who may still act ------------------------------------------------------------------------------
 
 _STANDING_SESSIONS = statement(
-    select(sessions.c.id, users.c.id.label("user_id"), users.c.role)
+    select(sessions.c.id, users.c.id.label("user_id"), users.c.role, sessions.c.expires_at)
     .select_from(users.join(sessions, sessions.c.user_id == users.c.id))
-    .where(
-        any_of(sessions.c.id, "b_ids"),
-        sessions.c.ended_at.is_(None),
-        sessions.c.expires_at > bindparam("b_now"),
-        _ACTIVE,
-    )
+    .where(any_of(sessions.c.id, "b_ids"), sessions.c.ended_at.is_(None), _ACTIVE)
     .order_by(users.c.id, sessions.c.id)
     .with_for_update(read=True)
 )
 _STANDING_TOKENS = statement(
-    select(api_tokens.c.id, users.c.id.label("user_id"), users.c.role)
+    select(api_tokens.c.id, users.c.id.label("user_id"), users.c.role, api_tokens.c.expires_at)
     .select_from(users.join(api_tokens, api_tokens.c.user_id == users.c.id))
-    .where(
-        any_of(api_tokens.c.id, "b_ids"),
-        api_tokens.c.revoked_at.is_(None),
-        or_(api_tokens.c.expires_at.is_(None), api_tokens.c.expires_at > bindparam("b_now")),
-        _ACTIVE,
-    )
+    .where(any_of(api_tokens.c.id, "b_ids"), api_tokens.c.revoked_at.is_(None), _ACTIVE)
     .order_by(users.c.id, api_tokens.c.id)
     .with_for_update(read=True)
 )
 _STANDING_OWNERS = statement(
-    select(users.c.id, users.c.id.label("user_id"), users.c.role)
+    select(users.c.id, users.c.id.label("user_id"), users.c.role, null().label("expires_at"))
     .where(any_of(users.c.id, "b_ids"), users.c.role == literal("owner"), _ACTIVE)
     .order_by(users.c.id)
     .with_for_update(read=True)
@@ -54,23 +45,41 @@ _STANDING_OWNERS = statement(
 _STANDING = {"session": _STANDING_SESSIONS, "token": _STANDING_TOKENS, "static": _STANDING_OWNERS}
 
 
-async def lock_standing(tx: Tx, principals: Sequence[Principal], now_us: int) -> dict[tuple[str, str], Role]:
-    """The role of each caller that may still act at `now_us`, keyed (credential, credential id); absent: may not.
+class StandingReads:
+    """Which of these callers may still act: `reads` for `Tx.enter`, one for each kind of credential present, and what they come to.
+    The rows are held shared to the end of the transaction."""
 
-    Holds the rows shared to the end of the transaction. One statement for each kind of credential present.
-    """
-    standing: dict[tuple[str, str], Role] = {}
-    user_of: dict[tuple[str, str], str] = {
-        (one.credential, one.credential_id): one.user_id for one in principals
-    }
-    for credential, stmt in _STANDING.items():
-        ids = sorted({one.credential_id for one in principals if one.credential == credential})
-        params = {"b_ids": ids} if credential == "static" else {"b_ids": ids, "b_now": now_us}
-        for row in await tx.fetch(stmt, params) if ids else ():
-            key = (credential, row["id"])
-            if user_of.get(key) == row["user_id"]:
-                standing[key] = row["role"]
-    return standing
+    def __init__(self, principals: Iterable[Principal]) -> None:
+        self._user_of: dict[tuple[str, str], str] = {
+            (one.credential, one.credential_id): one.user_id for one in principals
+        }
+        self._kinds = [
+            kind for kind in _STANDING if any(kind == credential for credential, _ in self._user_of)
+        ]
+
+    @property
+    def reads(self) -> list[tuple[Statement, dict[str, Any]]]:
+        """Users before what they signed in with, each by its id."""
+        return [(_STANDING[kind], {"b_ids": self._ids(kind)}) for kind in self._kinds]
+
+    def _ids(self, kind: str) -> list[str]:
+        return sorted(id_ for credential, id_ in self._user_of if credential == kind)
+
+    def roles(self, found: Sequence[Sequence[Row]], now_us: int) -> dict[tuple[str, str], Role]:
+        """The role of each caller that may still act at `now_us`, keyed (credential, credential id); absent: may not."""
+        standing: dict[tuple[str, str], Role] = {}
+        for kind, rows in zip(self._kinds, found, strict=True):
+            for row in rows:
+                key, expires_us = (kind, row["id"]), row["expires_at"]
+                if self._user_of.get(key) == row["user_id"] and (expires_us is None or expires_us > now_us):
+                    standing[key] = row["role"]
+        return standing
+
+
+async def lock_standing(tx: Tx, principals: Sequence[Principal], now_us: int) -> dict[tuple[str, str], Role]:
+    """`StandingReads` for whoever has no more to read."""
+    asked = StandingReads(principals)
+    return asked.roles(await tx.fetch_together(asked.reads), now_us) if principals else {}
 
 
 # -- the install's secrets and the management lock --------------------------------------------------

@@ -12,7 +12,7 @@ from paiid.auth.records import User, normal_email
 from paiid.core.audit import AuditEntry, write_audit
 from paiid.core.clock import Clock, new_id
 from paiid.core.db import Database, Tx, UniqueViolation
-from paiid.core.limits import RateLimiter
+from paiid.core.shared import SharedThrottle
 from paiid.domain.errors import Code, Problem, invalid_field, not_found
 from paiid.domain.identity import Actor, Principal, Role
 
@@ -28,14 +28,14 @@ class Users:
         self,
         db: Database,
         clock: Clock,
-        limiter: RateLimiter,
+        shared: SharedThrottle,
         passwords: Passwords,
         callers: Callers,
         on_user: OnUser,
     ) -> None:
         self._db = db
         self._clock = clock
-        self._limiter = limiter
+        self._shared = shared
         self._passwords = passwords
         self._callers = callers
         self._on_user = on_user
@@ -159,7 +159,7 @@ class Users:
         self, principal: Principal, current: str, new: str, request_id: str | None = None
     ) -> None:
         """The caller's own; his other sessions end. Raises Problem: 401 for the wrong one, 422, 429, 503."""
-        self._limiter.take("password_user", principal.user_id, *PASSWORD_PER_USER)
+        await self._shared.take("password_user", principal.user_id, *PASSWORD_PER_USER)
         check_password(new, "new_password")
         user = await self.load_user(principal.user_id)
         actor = Actor(principal.credential, user.id)

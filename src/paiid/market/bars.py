@@ -11,6 +11,7 @@ from paiid.domain.bars import Bar, Timeframe
 from paiid.domain.calendar import MarketHours, eastern_us
 from paiid.feeds import Feed, FeedUnavailable
 from paiid.market.flights import Flights
+from paiid.market.shared_reads import Read, SharedReads
 
 MOST_BARS = 1000
 """Bars of one call."""
@@ -22,6 +23,8 @@ MOST_SYMBOLS = 4_096
 """Symbols and timeframes of which bars, or that there are none, are remembered."""
 GROWING_S = 3.0
 """How long what is still growing counts as the newest."""
+SETTLED_S = 120.0
+"""How long the replicas share what no longer grows."""
 _SETTLES_US = 90_000_000
 # A late trade still changes a bar that has ended; a source that is behind tells everything later.
 _SETTLES_DELAYED_US = 20 * 60 * 1_000_000
@@ -108,11 +111,14 @@ _Key = tuple[str, Timeframe]
 class BarReader:
     """Reads the bars of one feed."""
 
-    def __init__(self, feed: Feed, clock: Clock, hours: MarketHours) -> None:
+    def __init__(
+        self, feed: Feed, clock: Clock, hours: MarketHours, shared: SharedReads | None = None
+    ) -> None:
         self._feed = feed
+        self._shared = shared or SharedReads(feed, clock, None)
         self._clock = clock
         self._hours = hours
-        self._flights: Flights[_Key, _Stretch] = Flights()
+        self._flights: Flights[_Key, Read[_Stretch]] = Flights()
         self._kept: OrderedDict[_Key, _Stretch] = OrderedDict()
         self._count = 0
 
@@ -180,10 +186,33 @@ class BarReader:
             and kept.reaches_back(start_us, end_us, limit)
         )
         from_us = kept.settled_us if kept is not None and known else start_us
-        stretch = await self._flights.fly(key, lambda: self._fetched(key, from_us, end_us, limit))
+        read = await self._flights.fly(key, lambda: self._read(key, start_us, from_us, end_us, limit))
+        stretch = read.value
         return BarsFound(
-            stretch.between(start_us, end_us)[-limit:], stretch.source, stretch.at_us, cached=False
+            stretch.between(start_us, end_us)[-limit:], stretch.source, stretch.at_us, cached=read.shared
         )
+
+    async def _read(self, key: _Key, start_us: int, from_us: int, end_us: int, limit: int) -> Read[_Stretch]:
+        """What another replica was told a moment ago, if that is enough; else what the source says."""
+        symbol, timeframe = key
+        read = await self._shared.read(
+            "bars",
+            (symbol, timeframe.value),
+            _Stretch,
+            lambda stretch: GROWING_S if stretch.grows else SETTLED_S,
+            lambda: self._fetched(key, from_us, end_us, limit),
+        )
+        if not read.shared:
+            return read
+        # The monotonic clock of another tells us nothing.
+        at_s = self._clock.monotonic_s() - read.age_s
+        at_us = self._clock.now_us() - int(read.age_s * 1_000_000)
+        stretch = self._joined(key, replace(read.value, at_s=at_s, at_us=at_us))
+        if end_us > stretch.settled_us and not stretch.grows:
+            return Read(await self._fetched(key, from_us, end_us, limit))
+        if not stretch.reaches_back(start_us, end_us, limit):
+            return Read(await self._fetched(key, start_us, end_us, limit))
+        return Read(stretch, read.age_s, shared=True)
 
     async def _fetched(self, key: _Key, from_us: int, end_us: int, limit: int) -> _Stretch:
         symbol, timeframe = key
@@ -199,10 +228,19 @@ class BarReader:
         at_s = self._clock.monotonic_s()
         # Asked only now, for another may have taken over meanwhile (feeds/failover).
         source = self._feed.source
-        stretch = _Stretch(source, from_us, min(settled_us, end_us), end_us, at_s, now_us, list(bars))
+        return self._joined(
+            key, _Stretch(source, from_us, min(settled_us, end_us), end_us, at_s, now_us, list(bars))
+        )
+
+    def _joined(self, key: _Key, stretch: _Stretch) -> _Stretch:
+        """With what is kept of it. Kept here and not by who waits for it, so that everybody who does finds it."""
         before = self._kept.get(key)
-        joined = stretch if before is None else before.joined(stretch)
-        # Here and not by who waits for it, so that everybody who does finds it.
+        if before is None:
+            joined = stretch
+        else:
+            # What another replica was told may be older than what is kept here; nothing goes back in time.
+            older, newer = sorted((before, stretch), key=lambda one: one.at_s)
+            joined = older.joined(newer)
         self._keep(key, joined)
         return joined
 

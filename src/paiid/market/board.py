@@ -28,6 +28,8 @@ class Board:
     def __init__(self) -> None:
         self._shown: OrderedDict[str, Shown] = OrderedDict()
         self._watchers: list[Watcher] = []
+        self.count = 0
+        """Quotes that were shown, since the start."""
 
     def watch(self, tell: Watcher) -> None:
         """Be told of each change from now on."""
@@ -42,6 +44,7 @@ class Board:
         shown = Shown(quote, epoch, sequence)
         self._shown[quote.symbol] = shown
         self._shown.move_to_end(quote.symbol)
+        self.count += 1
         if len(self._shown) > MOST_SHOWN:
             self._shown.popitem(last=False)
         for tell in self._watchers:

@@ -10,8 +10,9 @@ import structlog
 
 from paiid.core.clock import Clock
 from paiid.core.json import encode
+from paiid.core.shared import SharedCache
 from paiid.domain.bars import Timeframe
-from paiid.domain.calendar import MarketHours
+from paiid.domain.calendar import MarketHours, eastern_date
 from paiid.domain.corporate import CorporateAction
 from paiid.domain.holidays import LAST_YEAR
 from paiid.domain.instruments import Instrument, is_option
@@ -26,6 +27,7 @@ from paiid.market.demand import Demand
 from paiid.market.fetched import Fetched, QuoteFetcher
 from paiid.market.freshness import Freshness
 from paiid.market.search import Searcher
+from paiid.market.shared_reads import SharedReads
 from paiid.market.state import FeedState
 from paiid.market.views import bars_view, clock_view, instrument_view, quote_view, session_view
 
@@ -33,6 +35,8 @@ _log = structlog.get_logger("paiid.market")
 _WARN_BEFORE = timedelta(days=366)
 MOST_KEPT = 4096
 """Symbols whose encoded quote is remembered."""
+LISTED_S = 60.0
+"""How long the replicas share what expirations there are."""
 _AHEAD_US = 5_000_000
 """How far ahead of our clock a quote may be."""
 _ROWS_AT_ONCE = 500
@@ -56,8 +60,10 @@ class MarketService:
         board: Board | None = None,
         demand: Demand | None = None,
         state: Callable[[], FeedState] | None = None,
+        cache: SharedCache | None = None,
     ) -> None:
         self._feed = feed
+        self.shared = SharedReads(feed, clock, cache)
         self._clock = clock
         self.hours = hours
         self.board = board or Board()
@@ -66,7 +72,7 @@ class MarketService:
         self._freshness = Freshness(clock, hours, feed.resend_interval_s)
         self._resend_interval_s = feed.resend_interval_s
         self._fetcher = QuoteFetcher(feed, clock)
-        self._bars = BarReader(feed, clock, hours)
+        self._bars = BarReader(feed, clock, hours, self.shared)
         self._searcher = Searcher(feed, clock)
         self._encoded: dict[str, tuple[Quote, bytes]] = {}
 
@@ -220,6 +226,9 @@ class MarketService:
             return (live, None) if live is not None else (replace(quote, stale=True), fetched)
         if live is None or (quote.as_of_us, quote.confirmed_us) > (live.as_of_us, live.confirmed_us):
             return quote, fetched
+        if live.stale and not quote.stale and _known_us(live) >= _known_us(quote):
+            # The upstream is down but for its own questions: one was answered after what is kept here.
+            return replace(live, stale=False), None
         return live, None
 
     def _judged(self, quote: Quote) -> Quote:
@@ -277,7 +286,20 @@ class MarketService:
 
     async def expirations(self, symbol: str) -> Sequence[date]:
         """The expirations of the options on a ticker, in order. Raises FeedUnavailable."""
-        return await self._feed.fetch_expirations(symbol)
+        read = await self.shared.read(
+            "expirations",
+            (symbol,),
+            tuple[date, ...],
+            lambda days: LISTED_S if days else 0.0,
+            lambda: self._expirations(symbol),
+        )
+        if not read.shared:
+            return read.value
+        today = eastern_date(self._clock.now_us())
+        return [day for day in read.value if day >= today]
+
+    async def _expirations(self, symbol: str) -> tuple[date, ...]:
+        return tuple(await self._feed.fetch_expirations(symbol))
 
     async def contracts(self, symbol: str, expiration: date) -> Sequence[OptionContract]:
         """The contracts on a ticker that expire then, by strike and the call first. Raises FeedUnavailable."""
@@ -286,8 +308,26 @@ class MarketService:
     async def chain(self, symbol: str, first: date, last: date) -> Sequence[ChainRow]:
         """The contracts on a ticker that expire from the first to the last of these days, each with its quote judged for freshness.
         Raises FeedUnavailable."""
+        return await self._judged_chain(await self._feed.fetch_chain(symbol, first, last))
+
+    async def shared_chain(
+        self, symbol: str, first: date, last: date, keep_s: Callable[[int], float]
+    ) -> tuple[Sequence[ChainRow], float]:
+        """The same, and how many seconds ago the source told it to this replica or another: less than `keep_s` of so many contracts.
+        Raises FeedUnavailable."""
+
+        async def call() -> tuple[ChainRow, ...]:
+            return tuple(await self._feed.fetch_chain(symbol, first, last))
+
+        key = (symbol, first.isoformat(), last.isoformat())
+        read = await self.shared.read(
+            "chain", key, tuple[ChainRow, ...], lambda rows: keep_s(len(rows)) if rows else 0.0, call
+        )
+        return await self._judged_chain(read.value), read.age_s
+
+    async def _judged_chain(self, rows: Sequence[ChainRow]) -> Sequence[ChainRow]:
         judged: list[ChainRow] = []
-        for number, row in enumerate(await self._feed.fetch_chain(symbol, first, last), 1):
+        for number, row in enumerate(rows, 1):
             judged.append(row if row.quote is None else _with_quote(row, self._judged(row.quote)))
             if number % _ROWS_AT_ONCE == 0:
                 # A whole chain at once would hold up everybody else.
@@ -326,3 +366,8 @@ class MarketService:
 
 def _with_quote(row: ChainRow, quote: Quote) -> ChainRow:
     return row if quote is row.quote else replace(row, quote=quote)
+
+
+def _known_us(quote: Quote) -> int:
+    """Up to when the source is known to have had nothing newer."""
+    return max(quote.as_of_us, quote.confirmed_us)

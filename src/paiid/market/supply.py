@@ -80,6 +80,11 @@ class Supply:
         await self._tasks.stop()
 
     @property
+    def heard_ago_s(self) -> float | None:
+        """Since the feed last said or answered anything; None: never."""
+        return None if self._heard_s is None else self._clock.monotonic_s() - self._heard_s
+
+    @property
     def failing(self) -> dict[str, str]:
         """What has broken just now, and on what."""
         return self._tasks.failing

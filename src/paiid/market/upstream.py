@@ -119,6 +119,11 @@ class Upstream:
         return dict(found)
 
     @property
+    def heard_ago_s(self) -> float | None:
+        """Since market data, or the one that listens to them for all, were last heard; None: never."""
+        return self._follower.heard_ago_s if self._supply is None else self._supply.heard_ago_s
+
+    @property
     def failing(self) -> dict[str, str]:
         """Background work that has broken just now, and on what: for the health page."""
         supply = {} if self._supply is None else self._supply.failing

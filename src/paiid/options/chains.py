@@ -210,23 +210,24 @@ class ChainReader:
         asked_s = self._clock.monotonic_s()
         try:
             async with asyncio.timeout(CALL_S):
-                rows = await self._rows(symbol, days)
+                rows, age_s = await self._rows(symbol, days)
                 quote = await self._underlying(symbol)
         except TimeoutError:
             raise FeedUnavailable("the source did not answer in time") from None
         key = (symbol, days, accuracy)
         kept = self._kept.get(key)
-        told = await self._told(symbol, rows, quote)
+        told = await self._told(symbol, rows, quote, age_s)
         if accuracy == "accurate":
             _refuse_costly(told)
-        fresh = await self._pool.run(_priced, kept, told, accuracy, asked_s)
+        fresh = await self._pool.run(_priced, kept, told, accuracy, asked_s - age_s)
         self._keep(key, fresh)
         return fresh.chain
 
-    async def _rows(self, symbol: str, days: tuple[date, ...]) -> tuple[ChainRow, ...]:
+    async def _rows(self, symbol: str, days: tuple[date, ...]) -> tuple[tuple[ChainRow, ...], float]:
+        """In order, and how many seconds ago the source told them, to this replica or another."""
         if not days:
-            return ()
-        found = await self._market.chain(symbol, days[0], days[-1])
+            return (), 0.0
+        found, age_s = await self._market.shared_chain(symbol, days[0], days[-1], self._fresh_for_s)
         if len(found) > MOST_CONTRACTS:
             raise invalid_field(
                 "expiration",
@@ -234,14 +235,15 @@ class ChainReader:
                 f"{symbol} has more than {MOST_CONTRACTS} contracts; name some expirations",
             )
         wanted = set(days)
-        return await self._pool.run(
+        rows = await self._pool.run(
             lambda: in_order([row for row in found if row.contract.expiration in wanted])
         )
+        return rows, age_s
 
     async def _underlying(self, symbol: str) -> Quote | None:
         return (await self._market.quotes([symbol])).get(symbol)
 
-    async def _told(self, symbol: str, rows: tuple[ChainRow, ...], quote: Quote | None) -> Told:
+    async def _told(self, symbol: str, rows: tuple[ChainRow, ...], quote: Quote | None, age_s: float) -> Told:
         now_us = self._clock.now_us()
         recorded = _recorded_us(rows)
         is_open = self._market.hours.is_open(now_us)
@@ -251,7 +253,8 @@ class ChainReader:
         close = None
         if recorded is None and not is_open and quote is not None:
             close = await self._market.closing_price(symbol, roll_us)
-        return await self._expectations.told(symbol, rows, quote, _spot(quote, close), now_us, priced_at_us)
+        told = await self._expectations.told(symbol, rows, quote, _spot(quote, close), now_us, priced_at_us)
+        return replace(told, fetched_us=now_us - int(age_s * 1_000_000))
 
     def _keep(self, key: Key, kept: _Kept) -> None:
         self._kept[key] = kept

@@ -15,6 +15,7 @@ from paiid.domain.rate_curve import RateCurve
 from paiid.feeds import FeedUnavailable
 from paiid.market.flights import Flights
 from paiid.market.service import MarketService
+from paiid.market.shared_reads import Read
 from paiid.options.given import Given
 from paiid.options.pool import PricingPool
 from paiid.options.pricing import Told, in_order, rate_from
@@ -47,7 +48,7 @@ class Expectations:
         self._pool = pool
         self._payments: OrderedDict[str, tuple[float, tuple[Payment, ...], str]] = OrderedDict()
         self._rates: OrderedDict[str, tuple[float, Assumed]] = OrderedDict()
-        self._rate_flights: Flights[str, Assumed] = Flights(call_s=30.0)
+        self._rate_flights: Flights[str, Read[Assumed]] = Flights(call_s=30.0)
         self._payment_flights: Flights[str, tuple[Payment, ...]] = Flights()
 
     async def told(
@@ -119,12 +120,24 @@ class Expectations:
         kept = self._rates.get(told.symbol)
         if kept is None or now_s >= kept[0]:
             try:
-                found = await self._rate_flights.fly(told.symbol, lambda: self._implied(told))
-                kept = (now_s + RATE_S, found)
+                read = await self._rate_flights.fly(told.symbol, lambda: self._shared_rate(told))
+                kept = (now_s + RATE_S - read.age_s, read.value)
             except (FeedUnavailable, Problem):
                 kept = (now_s + RETRY_S, NONE if kept is None else kept[1])
             _remember(self._rates, told.symbol, kept)
         return kept[1]
+
+    async def _shared_rate(self, told: Told) -> Read[Assumed]:
+        """One for all replicas, so that one contract has one value on all of them, and it costs the source its requests once. It is implied
+        with the dividends that are assumed: who assumes others, by his settings, has another rate."""
+        paid = (f"{one.ex_date.isoformat()}:{one.amount}" for one in told.payments)
+        return await self._market.shared.read(
+            "rate",
+            (told.symbol, *paid),
+            Assumed,
+            lambda rate: 0.0 if rate.source == NONE.source else RATE_S,
+            lambda: self._implied(told),
+        )
 
     async def _implied(self, told: Told) -> Assumed:
         if told.spot is None or not told.rows:

@@ -23,10 +23,18 @@ class PricingPool:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="paiid-pricing")
         self._most_waiting = most_waiting
         self._waiting = 0
+        self.refused = 0
+        """Pieces of work for which there was no place."""
+
+    @property
+    def under_way(self) -> int:
+        """Pieces of work that run or wait."""
+        return self._waiting
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What the work gives. Raises Problem (503) where too much waits, and whatever the work raises."""
         if self._waiting >= self._most_waiting:
+            self.refused += 1
             raise Problem(
                 Code.OVERLOADED,
                 "Too many options are being priced at once; try again in a second.",

@@ -18,6 +18,11 @@ from paiid.options.contract_terms import kind_of
 from paiid.options.pool import PricingPool
 from paiid.options.views import chain_view, expirations_view, nothing_view
 
+COUNTED_S = 300.0
+"""How long the replicas share how many strikes there are."""
+Counted = tuple[date, int, str]
+"""An expiration, how many strikes it has, and its kind."""
+
 
 class OptionsService:
     """Of the chains that `chains` reads and prices in `pool`."""
@@ -28,7 +33,7 @@ class OptionsService:
         self.pool = pool
         self.chains = chains
         self.answers = Answers(pool)
-        self._counts: Flights[str, list[tuple[date, int, str]]] = Flights()
+        self._counts: Flights[str, tuple[Counted, ...]] = Flights()
 
     async def expirations(self, request: Request, symbol: str) -> Response:
         """A bare array by date. Raises Problem: 404 for an unknown ticker, 503 where the source is silent and has never told them."""
@@ -55,13 +60,21 @@ class OptionsService:
                     return eastern_date(quote.recorded_at_us)
         return eastern_date(self._clock.now_us())
 
-    async def _count(self, symbol: str, days: Sequence[date]) -> list[tuple[date, int, str]]:
+    async def _count(self, symbol: str, days: Sequence[date]) -> tuple[Counted, ...]:
+        """Where each expiration costs a request the replicas count once."""
+        key = (symbol, *(day.isoformat() for day in days))
+        read = await self._market.shared.read(
+            "strikes", key, tuple[Counted, ...], lambda _: COUNTED_S, lambda: self._counted(symbol, days)
+        )
+        return read.value
+
+    async def _counted(self, symbol: str, days: Sequence[date]) -> tuple[Counted, ...]:
         known = frozenset(days)
         found = []
         for day in days:
             contracts = await self._market.contracts(symbol, day)
             found.append((day, len({one.strike for one in contracts}), kind_of(day, known)))
-        return found
+        return tuple(found)
 
     async def chain(self, request: Request, symbol: str, asked: Asked) -> Response:
         """The contracts that were asked for, priced. Raises Problem as `ChainReader.load` does."""

@@ -39,7 +39,7 @@ from paiid.portfolio.store import (
 )
 
 _log = structlog.get_logger("paiid.portfolio.dayroll")
-_LEASE = "day-roll"
+LEASE = "day-roll"
 _LEASE_S = 30.0
 _LOOK_EVERY_S = 5.0
 _CHUNK = 50
@@ -96,7 +96,7 @@ class DayRoll:
         roll_us = hours.previous_roll_us(self._clock.now_us())
         if roll_us == self._done_roll_us:
             return 0
-        held = await self._leases.take(_LEASE, _LEASE_S)
+        held = await self._leases.take(LEASE, _LEASE_S)
         if held is None:
             return 0
         written, complete = await self._roll(held, roll_us, ended_day(hours, roll_us))
@@ -126,7 +126,7 @@ class DayRoll:
                 return written, False
             written += kept
             passed.update(chunk)
-            held = await self._leases.take(_LEASE, _LEASE_S) or held
+            held = await self._leases.take(LEASE, _LEASE_S) or held
 
     async def _keep(
         self, held: Held, chunk: Sequence[str], roll_us: int, day: str, quotes: Mapping[str, Quote]

@@ -145,6 +145,11 @@ class LivePortfolio:
 
     # -- in the background --------------------------------------------------------------------------
 
+    @property
+    def failing(self) -> dict[str, str]:
+        """Background work that has broken just now, and on what: for the health page."""
+        return self._background.failing
+
     async def start(self) -> None:
         """Begin to value."""
         self._background.begin("portfolio-values", self._run_values)

@@ -28,7 +28,7 @@ async def write_catch_up(
     delivery.flush_resets()
     messages = iter(_messages(clock, channel, since, catch_up))
     while portion := list(islice(messages, _PORTION)):
-        delivery.write(subscriber, joined(subscriber.sink.style, portion))
+        delivery.write(subscriber, joined(subscriber.sink.style, portion), len(portion))
         while subscriber.sink.unsent() > BEHIND_BYTES and not subscriber.gone:
             await clock.sleep(_LOOK_S)
         if subscriber.gone or channel.name not in subscriber.joining:

@@ -64,6 +64,10 @@ class Clients:
         """A user's, the oldest first."""
         return sorted(self._by_user.get(user_id, ()), key=lambda client: client.opened_at_us)
 
+    def by_kind(self) -> Counter[str]:
+        """How many of each kind are open here: `websocket`, `events`."""
+        return Counter(client.kind for client in self)
+
     def counts(self) -> dict[str, int]:
         """How many each user has open here: what other replicas are told."""
         return {user_id: len(clients) for user_id, clients in self._by_user.items()}
@@ -131,6 +135,7 @@ class Clients:
             self._hub.attach(sink),
         )
         self._by_user.setdefault(known.principal.user_id, set()).add(client)
+        self._hub.figures.opened.add(kind)
         return client
 
     def leave(self, client: Client) -> None:
@@ -154,4 +159,5 @@ class Clients:
         """Close it from our side, after what it was told; it takes no place any more."""
         if not client.ended:
             self.leave(client)
+            self._hub.figures.closed.add(str(code))
             client.sink.close(code, reason)

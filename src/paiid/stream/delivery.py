@@ -10,6 +10,7 @@ from paiid.core.clock import Clock
 from paiid.core.instants import instant
 from paiid.stream.channels import UNKNOWN, Channel, Reset, Seen
 from paiid.stream.events import Event, Place
+from paiid.stream.figures import StreamFigures
 from paiid.stream.frames import Message, heartbeat_message, joined
 from paiid.stream.groups import Group, Groups
 from paiid.stream.subscriber import Debt, Subscriber
@@ -33,6 +34,7 @@ class Delivery:
         self._behind_s = behind_s
         self._heartbeat_s = heartbeat_s
         self._lose = lose
+        self.figures = StreamFigures()
         self.groups = Groups()
         self.dirty: dict[Channel, None] = {}
         self.waiting: dict[Subscriber, None] = {}
@@ -104,10 +106,13 @@ class Delivery:
             seen is None or event.epoch != seen.epoch or event.sequence > seen.sequence
         ):
             if channel.groups:
-                message = channel.value_message(event, channel.merged(event, seen), at)
+                merged = channel.merged(event, seen)
+                message = channel.value_message(event, merged, at)
                 for group in channel.groups:
                     group.pending.append(message)
                     touched[group] = None
+                    if merged > 0:
+                        self.figures.merged.add(n=merged * len(group.members))
             channel.seen = Seen(channel.generation, event.epoch, event.sequence)
         for subscriber in channel.apart:
             subscriber.dirty[channel] = None
@@ -136,12 +141,16 @@ class Delivery:
     def _write_group(self, group: Group, dirty: dict[Channel, None]) -> None:
         pending, group.pending = group.pending, []
         data = joined(group.style, pending)
+        written = 0
         for subscriber in group.members:
             sink = subscriber.sink
             if sink.unsent() > BEHIND_BYTES:
                 self._fall_behind(subscriber, pending, dirty)
             else:
                 sink.write(data)
+                written += 1
+        self.figures.events.add(group.style, n=written * len(pending))
+        self.figures.bytes.add(group.style, n=written * len(data))
 
     def _fall_behind(
         self, subscriber: Subscriber, pending: list[Message], dirty: dict[Channel, None]
@@ -158,7 +167,7 @@ class Delivery:
                 subscriber.last[channel] = channel.seen
         kept = [message for message in pending if message.whole]
         if kept:
-            self.write(subscriber, joined(subscriber.sink.style, kept))
+            self.write(subscriber, joined(subscriber.sink.style, kept), len(kept))
         self._note_debt(subscriber)
 
     # -- those who are apart ----------------------------------------------------------------------------
@@ -186,7 +195,7 @@ class Delivery:
             messages = self._newest(subscriber, at)
             left -= len(messages)
             if messages:
-                self.write(subscriber, joined(subscriber.sink.style, messages))
+                self.write(subscriber, joined(subscriber.sink.style, messages), len(messages))
             if subscriber in self.waiting:
                 # Whoever was served goes behind those who were not.
                 del self.waiting[subscriber]
@@ -231,6 +240,8 @@ class Delivery:
 
     def _single_value(self, channel: Channel, event: Event, seen: Seen, at: str) -> Message:
         merged = channel.merged(event, seen)
+        if merged > 0:
+            self.figures.merged.add(n=merged)
         key = (id(event), merged)
         message = self._single.get(key)
         if message is None:
@@ -267,12 +278,14 @@ class Delivery:
             seen = Seen(0, item.epoch, item.sequence)
         self._place(subscriber, channel, seen)
         if messages:
-            self.write(subscriber, joined(subscriber.sink.style, messages))
+            self.write(subscriber, joined(subscriber.sink.style, messages), len(messages))
 
-    def write(self, subscriber: Subscriber, data: bytes) -> None:
-        """To one client, whatever he has read; beyond the bound he is closed."""
+    def write(self, subscriber: Subscriber, data: bytes, count: int = 1) -> None:
+        """To one client, whatever he has read; beyond the bound he is closed. `count` messages are in it."""
         if subscriber.gone:
             return
+        self.figures.events.add(subscriber.sink.style, n=count)
+        self.figures.bytes.add(subscriber.sink.style, n=len(data))
         subscriber.sink.write(data)
         subscriber.written += len(data)
         if subscriber.sink.unsent() > MOST_UNSENT:
@@ -325,5 +338,6 @@ class Delivery:
 
     def _close(self, subscriber: Subscriber) -> None:
         if not subscriber.gone:
+            self.figures.closed.add(str(TOO_SLOW))
             subscriber.sink.close(TOO_SLOW, "too slow")
             self._lose(subscriber)

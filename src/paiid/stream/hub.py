@@ -4,7 +4,7 @@ It knows channels, places and clients; `delivery` writes. Design: docs/adr/0017.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from paiid.core.clock import Clock
 from paiid.core.instants import instant
@@ -55,10 +55,16 @@ class Hub:
         self._channels: dict[str, Channel] = {}
         self._subscribers: dict[Subscriber, None] = {}
         self._delivery = Delivery(clock, behind_s, heartbeat_s, self.detach)
+        self.figures = self._delivery.figures
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flush_timer: asyncio.Handle | None = None
         self._sweep_timer: asyncio.Handle | None = None
         self._flushed_at_s = 0.0
+        self._on_flush: list[Callable[[int, int], None]] = []
+
+    def on_flush(self, tell: Callable[[int, int], None]) -> None:
+        """Be told of the beginning and the end of each flush, in microseconds since the epoch."""
+        self._on_flush.append(tell)
 
     def register(self, prefix: str, provider: Provider) -> None:
         """Who knows the channels `prefix` or `prefix:NAME`. At most one provider a prefix."""
@@ -104,6 +110,7 @@ class Hub:
             channel.begin(reset)
             self._delivery.dirty[channel] = None
         if found:
+            self.figures.resets.add(prefix)
             self._wake()
 
     def broadcast(self, message: bytes) -> None:
@@ -116,6 +123,12 @@ class Hub:
             if style not in shared:
                 shared[style] = joined(style, [plain])
             self._delivery.write(subscriber, shared[style])
+
+    def slowest_s(self) -> float:
+        """For how long the client that is furthest behind has not read what it was sent; 0 where all are up to date."""
+        now_s = self._clock.monotonic_s()
+        debts = [one.debt.since_s for one in self._subscribers if one.debt is not None]
+        return max(0.0, now_s - min(debts)) if debts else 0.0
 
     # -- consumers ------------------------------------------------------------------------------------
 
@@ -245,8 +258,11 @@ class Hub:
         if loop is None:
             return
         self._flushed_at_s = loop.time()
+        began_us = self._clock.now_us() if self._on_flush else 0
         try:
             self._delivery.flush()
+            for tell in self._on_flush:
+                tell(began_us, self._clock.now_us())
         finally:
             if not self._delivery.idle:
                 self._wake()

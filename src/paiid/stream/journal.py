@@ -191,6 +191,11 @@ class Journal:
 
     # -- reading on ---------------------------------------------------------------------------------
 
+    @property
+    def failing(self) -> dict[str, str]:
+        """Background work that has broken just now, and on what: for the health page."""
+        return self._background.failing
+
     async def start(self) -> None:
         """Begin to read."""
         self._background.begin("journal", self.run)

@@ -1,5 +1,6 @@
 """The channels `quotes:SYMBOL`: what the board shows, to whoever subscribes; and what is subscribed, to the demand."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from paiid.core.json import encode
@@ -17,7 +18,7 @@ class QuoteChannels:
 
     kind: Literal["log", "value"] = "value"
 
-    def __init__(self, hub: Hub, board: Board, demand: Demand, *, delayed: bool) -> None:
+    def __init__(self, hub: Hub, board: Board, demand: Demand, *, delayed: Callable[[], bool]) -> None:
         self._hub = hub
         self._board = board
         self._demand = demand
@@ -73,5 +74,5 @@ class QuoteChannels:
             shown.sequence,
             quote.as_of_us,
             quote.source,
-            encode(quote_view(quote, self._delayed)),
+            encode(quote_view(quote, self._delayed())),
         )

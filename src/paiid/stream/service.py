@@ -78,6 +78,11 @@ class StreamService:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def failing(self) -> dict[str, str]:
+        """Background work that has broken just now, and on what: for the health page."""
+        return self._watch.failing
+
     async def start(self) -> None:
         """Begin to watch rights."""
         self._loop = asyncio.get_running_loop()

@@ -43,6 +43,11 @@ class RightsWatch:
         auth.on_change(self.changed)
         accounts.on_change(self.changed)
 
+    @property
+    def failing(self) -> dict[str, str]:
+        """Background work that has broken just now, and on what: for the health page."""
+        return self._background.failing
+
     def start(self) -> None:
         """Begin to watch."""
         self._background.begin("stream-rights", self._run)

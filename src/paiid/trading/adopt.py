@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from paiid.domain.errors import Code, Problem
 from paiid.domain.money import qty_from_int
-from paiid.domain.orders import OrderRequest
+from paiid.domain.orders import OrderRequest, Reason
 from paiid.domain.risk import Proposal
 from paiid.trading.book import Book
 from paiid.trading.checks import as_proposal
@@ -14,6 +14,11 @@ from paiid.trading.commands import Surroundings
 from paiid.trading.order_rows import from_money
 from paiid.trading.records import IntentRow, OrderRow
 
+NOT_PLACED_THEN = Reason(
+    "skipped",
+    "The key was used before the database was restored. Its other orders are at the broker and this one is not; "
+    "nothing is sent for a key that was used.",
+)
 Adoptable = Mapping[tuple[str, str], OrderRow]
 """(account, client order id) -> order."""
 

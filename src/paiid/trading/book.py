@@ -4,7 +4,7 @@ Every change of an order goes through `change`, which keeps the risk counters, t
 final answer of the intent in step with it; whatever is changed here commits together.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +28,7 @@ from paiid.trading.answers import (
     sent_orders,
 )
 from paiid.trading.counters import NOTHING, contribution, is_spread
+from paiid.trading.first_reads import load_for_claim, load_for_record
 from paiid.trading.follow import follow
 from paiid.trading.records import (
     AccountRow,
@@ -59,6 +60,7 @@ class Book:
         self._dirty_accounts: set[str] = set()
         self._new_orders: dict[str, OrderRow] = {}
         self._dirty_orders: dict[str, OrderRow] = {}
+        self._released: set[str] = set()
         self._new_intents: dict[str, IntentRow] = {}
         self._dirty_intents: dict[str, IntentRow] = {}
         self._counted: dict[str, tuple[int, int]] = {}
@@ -78,32 +80,28 @@ class Book:
         if not ids:
             return
         load = store.lock_accounts if lock else store.load_accounts
-        self.accounts.update(await load(self.tx, ids))
-        self._hold(await store.load_positions(self.tx, ids))
+        self.hold(await load(self.tx, ids), await store.load_positions(self.tx, ids))
 
     async def open_for_claim(
-        self, account_ids: Iterable[str], user_keys: Sequence[str]
+        self, locked: Mapping[str, AccountRow], user_keys: Sequence[str]
     ) -> dict[str, IntentRow]:
-        """Lock the accounts, load their positions, and the intents of these keys: user key -> intent."""
-        ids = sorted(set(account_ids))
-        if ids:
-            self.accounts.update(await store.lock_accounts(self.tx, ids))
-        held, known = await store.load_for_claim(self.tx, ids, user_keys)
-        self._hold(held)
+        """Load the positions of accounts that are locked, and the intents of these keys: user key -> intent."""
+        held, known = await load_for_claim(self.tx, locked, user_keys)
+        self.hold(locked, held)
         return known
 
-    async def open_for_record(self, account_ids: Iterable[str], intent_ids: Sequence[str]) -> None:
-        """Lock the accounts, load their positions, and these intents with all their orders."""
-        ids = sorted(set(account_ids))
-        self.accounts.update(await store.lock_accounts(self.tx, ids))
-        held, found, placed = await store.load_for_record(self.tx, ids, intent_ids)
-        self._hold(held)
+    async def open_for_record(self, locked: Mapping[str, AccountRow], intent_ids: Sequence[str]) -> None:
+        """Load the positions of accounts that are locked, and these intents with all their orders."""
+        held, found, placed = await load_for_record(self.tx, locked, intent_ids)
+        self.hold(locked, held)
         self.intents.update({intent.id: intent for intent in found})
         for order in placed:
             self.register(order)
 
-    def _hold(self, rows: Iterable[PositionRow]) -> None:
-        for position in rows:
+    def hold(self, accounts: Mapping[str, AccountRow], positions: Iterable[PositionRow]) -> None:
+        """Take accounts and their positions into the book."""
+        self.accounts.update(accounts)
+        for position in positions:
             self._positions[(position.account_id, position.symbol)] = position
 
     async def load_combos(self) -> None:
@@ -318,6 +316,10 @@ class Book:
         if replaced is not None and follow(replaced, order):
             self.change(replaced, "ledger")
 
+    def release_id(self, order: OrderRow) -> None:
+        """The order's broker id goes to another row of this transaction: this one is written first."""
+        self._released.add(order.id)
+
     def touch_position(self, position: PositionRow) -> None:
         """Mark a position as changed."""
         self._dirty_positions.add((position.account_id, position.symbol))
@@ -427,6 +429,7 @@ class Book:
 
     async def flush(self) -> None:
         """Write everything that was changed, in one round trip where the database can."""
+        await self._write_released()
         writes: list[store.Write] = []
         if self._dirty_accounts:
             touched = [self.accounts[account_id] for account_id in sorted(self._dirty_accounts)]
@@ -451,6 +454,12 @@ class Book:
             writes.append(audit_rows(self.clock, self.now_us, self._audit))
         if writes:
             await self.tx.write(writes)
+
+    async def _write_released(self) -> None:
+        """An id is unique at every moment, and the rows of one statement are written in no certain order."""
+        first = [self._dirty_orders.pop(one) for one in sorted(self._released & self._dirty_orders.keys())]
+        if first:
+            await self.tx.write([store.changed_orders(first)])
 
     def _position_writes(self) -> Iterator[store.Write]:
         fresh = self._dirty_positions & self._new_positions

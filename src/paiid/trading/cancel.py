@@ -21,6 +21,7 @@ from paiid.trading import store
 from paiid.trading.book import Book
 from paiid.trading.merge import learn, show
 from paiid.trading.records import AccountRow, OrderRow
+from paiid.trading.stages import Stages
 from paiid.trading.timings import Timings
 
 _log = structlog.get_logger("paiid.trading.cancel")
@@ -48,7 +49,9 @@ class Cancels:
         brokers: Mapping[str, Broker],
         probe: Probe,
         published: Callable[[Book], None],
+        stages: Stages | None = None,
     ) -> None:
+        self._stages = stages or Stages(clock)
         self._db = db
         self._clock = clock
         self._timings = timings
@@ -110,6 +113,14 @@ class Cancels:
                 told, words = {}, problem.message
             except BrokerError as problem:
                 words = str(problem)
+            said = (
+                CancelState.UNKNOWN
+                if told is None
+                else CancelState.REFUSED
+                if words
+                else CancelState.ACCEPTED
+            )
+            self._stages.cancels.add(account.broker, said.value)
             self._probe(FailPoint.AFTER_CANCEL)
 
         async def settle(group: Sequence[OrderRow]) -> CancelOutcome:
@@ -191,6 +202,7 @@ class Cancels:
                 state, message = CancelState.UNKNOWN, str(problem)
             except BrokerError as problem:
                 state, message = CancelState.UNKNOWN, str(problem)
+            self._stages.cancels.add(broker.name, state.value)
             self._probe(FailPoint.AFTER_CANCEL)
         return await self._try_record(order, state, view, message)
 

@@ -161,14 +161,15 @@ def _exits(request: OrderRequest, around: Surroundings) -> Reason | None:
 def resolve(
     request: OrderRequest, around: Surroundings, standing: Standing
 ) -> tuple[OrderRequest, Proposal] | Reason:
-    """Fill in what the caller left open: quantity (from the notional or the user's position size), the prices of exits, and whether an option is opened or closed."""
+    """Fill in what the caller left open: quantity (from the notional or the user's position size), the prices of exits, and whether it opens or closes: of options, and of shares where the broker wants to know."""
     quote = around.quotes.get(request.symbol)
     if request.default_exits:
         made = _default_exits(request, around, quote)
         if isinstance(made, Reason):
             return made
         request = made
-    if is_option(request.symbol) and request.position_intent is None:
+    says = is_option(request.symbol) or (around.capabilities.needs_intent and not request.legs)
+    if says and request.position_intent is None:
         own = standing.of(request.symbol)
         intent = inferred_intent(request.side, ZERO if own is None else own.qty)
         request = replace(request, position_intent=intent)

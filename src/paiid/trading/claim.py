@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from paiid.auth.store import lock_standing
 from paiid.core.audit import AuditEntry
 from paiid.core.clock import Clock, new_id
 from paiid.core.db import Tx
@@ -23,13 +22,13 @@ from paiid.domain.money import ZERO, money_to_int
 from paiid.domain.orders import OrderRequest, Reason, Submission
 from paiid.domain.risk import Proposal, Standing, estimated_value, grown, reserve_price
 from paiid.trading import store
-from paiid.trading.adopt import Adoptable, adopt, in_ledger, key_reused, same_order
+from paiid.trading.adopt import NOT_PLACED_THEN, Adoptable, adopt, in_ledger, key_reused, same_order
 from paiid.trading.answers import reason_text
 from paiid.trading.book import Book
 from paiid.trading.call import orders_of_call
 from paiid.trading.checks import Gate, as_proposal, halt_reason, refuse, resolve
 from paiid.trading.commands import Claim, Claimed, DryRunPlan, Final, Known, Surroundings
-from paiid.trading.halt_store import load_active
+from paiid.trading.first_reads import Grants, enter_claim, read_plan
 from paiid.trading.latch import Latch
 from paiid.trading.order_rows import blank_order, child_client_id, child_fields, parent_fields
 from paiid.trading.records import AccountRow, IntentRow, OrderRow
@@ -39,6 +38,8 @@ from paiid.trading.replace import (
     replacing_of,
     why_not_replaceable,
 )
+from paiid.trading.restored import refuse_pending
+from paiid.trading.restored_store import find_restored_ids, load_pending
 from paiid.trading.timings import Timings
 
 ClaimResult = Known | Claimed | Final
@@ -74,31 +75,35 @@ class Claims:
         """Decide a group. Results, in order: what the claim came to, or the Problem for its caller."""
         # The stamp is older than the gate, so the send window ends before the deadline in the database (E10).
         stamp_s = self._clock.monotonic_s()
-        now_us = await tx.pass_gate()
-        gate = Gate(await load_active(tx), self._latch.holds())
-        standing = await lock_standing(tx, [item.principal for item in items], now_us)
-        grants = await store.lock_grants(tx, [item.principal.user_id for item in items])
-        book = Book(tx, self._clock, now_us)
-        known = await book.open_for_claim(
+        entered = await enter_claim(
+            tx,
+            [item.principal for item in items],
             (item.account_id for item in items if item.account_id is not None),
-            [item.user_key for item in items],
         )
+        gate = Gate(entered.halts, self._latch.holds())
+        book = Book(tx, self._clock, entered.now_us)
+        known = await book.open_for_claim(entered.accounts, [item.user_key for item in items])
         await book.load_combos()
         replaced = [item.asked.replace.order_id for item in items if item.asked.replace is not None]
         if replaced:
             await book.load_with_group(replaced)
         adoptable = await self._load_adoptable(tx, items)
+        # What waits for its broker's orders after a restore says so in its row, unless an alarm stands there; and as it
+        # cannot be resumed, a halt covers it.
+        pending = await load_pending(tx) if gate.halts.stops_an_account else {}
+        restored = await find_restored_ids(tx, [one for one, _ in adoptable]) if adoptable else frozenset()
         results: list[ClaimResult | Exception] = []
         for item in items:
             item.attempts += 1
             try:
-                refuse_caller(item.principal, standing)
+                refuse_caller(item.principal, entered.standing)
                 earlier = known.get(item.user_key)
                 if earlier is not None:
                     results.append(self._known(item, earlier, book))
                     continue
-                account = self._account(item, book, grants)
-                intent = self._decide(item, account, book, gate, adoptable)
+                account = self._account(item, book, entered.grants)
+                refuse_pending(account, pending)
+                intent = self._decide(item, account, book, gate, adoptable, account.id in restored)
             except Problem as problem:
                 results.append(problem)
                 continue
@@ -111,14 +116,12 @@ class Claims:
 
     async def plan(self, tx: Tx, item: Claim) -> DryRunPlan:
         """The identical decision without a key, a lock or a row (contract E16)."""
-        now_us = await tx.now_us()
-        gate = Gate(await load_active(tx), self._latch.holds())
-        grants = await store.lock_grants(tx, [item.principal.user_id])
-        book = Book(tx, self._clock, now_us)
-        if item.account_id is not None:
-            await book.open([item.account_id], lock=False)
-            await book.load_combos()
-        account = self._account(item, book, grants, need="view")
+        seen = await read_plan(tx, item.principal, () if item.account_id is None else (item.account_id,))
+        gate = Gate(seen.halts, self._latch.holds())
+        book = Book(tx, self._clock, seen.now_us)
+        book.hold(seen.accounts, seen.positions)
+        await book.load_combos()
+        account = self._account(item, book, seen.grants, need="view")
         around = _surroundings(item)
         checked = self._check_all(item, account, book, gate, around, {})
         plan = DryRunPlan(account)
@@ -134,9 +137,7 @@ class Claims:
 
     # -- one claim ----------------------------------------------------------------------------------
 
-    def _account(
-        self, item: Claim, book: Book, grants: dict[tuple[str, str], str], need: str = "trade"
-    ) -> AccountRow:
+    def _account(self, item: Claim, book: Book, grants: Grants, need: str = "trade") -> AccountRow:
         if item.problem is not None:
             raise item.problem
         account = book.accounts.get(item.account_id) if item.account_id is not None else None
@@ -182,6 +183,7 @@ class Claims:
         book: Book,
         gate: Gate,
         adoptable: Adoptable,
+        restored: bool,
     ) -> IntentRow:
         around = _surroundings(item)
         adopted = in_ledger(adoptable, account.id, self._client_ids(item, account.id)) if adoptable else {}
@@ -200,7 +202,10 @@ class Claims:
                 continue
             rows = self._order_rows(item, account, book, position, request, proposal, around)
             order = rows[0]
-            if checked.refused is not None:
+            if adopted and restored:
+                # The key was used before the restore, and this order did not come to the broker then.
+                order.state, order.reason = Submission.SKIPPED, reason_text(NOT_PLACED_THEN)
+            elif checked.refused is not None:
                 self._refuse(order, position, checked.refused)
             elif first:
                 order.state = Submission.DISPATCHING
@@ -376,8 +381,12 @@ class Claims:
 
     async def _load_adoptable(self, tx: Tx, items: Sequence[Claim]) -> Adoptable:
         """Only a claim that has met a unique constraint before can meet its own id in the ledger; and a close, which an
-        order that is there leaves nothing to close."""
-        met = (item for item in items if item.attempts or item.asked.close is not None)
+        order that is there leaves nothing to close, or a replace, whose old order is not what it was."""
+        met = (
+            item
+            for item in items
+            if item.attempts or item.asked.close is not None or item.asked.replace is not None
+        )
         again = [item for item in met if item.account_id is not None]
         ids = [one for item in again for one in self._client_ids(item, item.account_id or "")]
         if not ids:

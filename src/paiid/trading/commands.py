@@ -11,7 +11,7 @@ from typing import Any, Literal
 from paiid.brokers import BrokerReplace, Capabilities
 from paiid.domain.errors import Problem
 from paiid.domain.identity import Principal
-from paiid.domain.instruments import Instrument, underlying_of
+from paiid.domain.instruments import Instrument, is_option, underlying_of
 from paiid.domain.money import plain
 from paiid.domain.orders import OrderRequest, TimeInForce
 from paiid.domain.quotes import Quote
@@ -73,6 +73,24 @@ class Asked:
             return tuple(dict.fromkeys((self.close.symbol, underlying_of(self.close.symbol))))
         named = (s for order in self.orders for s in (order.symbol, *(leg.symbol for leg in order.legs)))
         return tuple(dict.fromkeys(s for symbol in named for s in (symbol, underlying_of(symbol))))
+
+
+def closes_all(asked: Asked) -> bool:
+    """Whether the call only closes positions, as far as it says so, or changes an order: it may use what is kept for that
+    of the broker's budget (ADR 0026)."""
+    if asked.close is not None or asked.replace is not None:
+        return True
+    return bool(asked.orders) and all(_closes(one) for one in asked.orders)
+
+
+def _closes(order: OrderRequest) -> bool:
+    if order.order_class == "oco":
+        return True
+    if order.legs:
+        return all((leg.position_intent or "").endswith("_to_close") for leg in order.legs)
+    if order.position_intent is not None:
+        return order.position_intent.endswith("_to_close")
+    return order.side == "sell" and not is_option(order.symbol)
 
 
 def fingerprint(asked: Asked) -> str:

@@ -1,5 +1,6 @@
 """The order desk: the parts of the order path wired together, and their background work."""
 
+import hmac
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
@@ -13,7 +14,7 @@ from paiid.core.leases import Leases
 from paiid.core.tasks import Background
 from paiid.market.service import MarketService
 from paiid.stream.journal import Told, nobody
-from paiid.trading import store
+from paiid.trading import restored_store, store
 from paiid.trading.book import Book
 from paiid.trading.cancel import Cancels
 from paiid.trading.claim import Claims
@@ -22,10 +23,13 @@ from paiid.trading.latch import Latch
 from paiid.trading.reconcile import Reconciler
 from paiid.trading.record import Recorder
 from paiid.trading.resolve import Resolver
+from paiid.trading.restored import RestoredAccounts
 from paiid.trading.send import Sender
-from paiid.trading.service import OrdersOfTemplate, TradingService, Waiters
+from paiid.trading.service import OrdersOfTemplate, TradingService
+from paiid.trading.stages import Stages
 from paiid.trading.timings import Timings
 from paiid.trading.updates import UpdateReader
+from paiid.trading.waiters import Waiters
 
 _log = structlog.get_logger("paiid.trading.desk")
 _SECRET = "client-order-id"  # noqa: S105 - the name of the row, not the secret
@@ -54,7 +58,9 @@ class Desk:
         *,
         told: Told = nobody,
         halts_changed: Callable[[], None] = nothing,
+        stages: Stages | None = None,
     ) -> None:
+        self.stages = stages or Stages(clock)
         for broker in brokers.values():
             timings.check(broker.lookup_lag_s)
         self._db = db
@@ -64,8 +70,10 @@ class Desk:
         self._told = told
         self._halts_changed = halts_changed
         waiters = Waiters()
-        self.cancels = Cancels(db, clock, timings, brokers, probe, self._published)
-        self.resolver = Resolver(db, clock, timings, brokers, market.hours, probe, self._published)
+        self.cancels = Cancels(db, clock, timings, brokers, probe, self._published, self.stages)
+        self.resolver = Resolver(
+            db, clock, timings, brokers, market.hours, probe, self._published, self.stages
+        )
         self.service = TradingService(
             db,
             clock,
@@ -74,7 +82,7 @@ class Desk:
             accounts,
             Claims(clock, latch, timings, secret, probe),
             Recorder(clock, latch, timings, probe),
-            Sender(clock, latch, timings, probe),
+            Sender(clock, latch, timings, probe, self.stages),
             timings,
             ttl_s,
             waiters,
@@ -82,6 +90,7 @@ class Desk:
             probe,
             templates,
             told,
+            self.stages,
         )
         self.readers = {
             name: UpdateReader(
@@ -96,6 +105,9 @@ class Desk:
             )
             for name, broker in brokers.items()
         }
+        self.restored = RestoredAccounts(
+            db, clock, brokers, leases, probe, self._published, timings, self.compare_soon
+        )
         self._background = Background(clock)
 
     def _published(self, book: Book) -> None:
@@ -104,6 +116,7 @@ class Desk:
         if book.alarms:
             self._halts_changed()
         for account_id, order_id, what in book.alarms:
+            self.stages.alarms.add(what)
             _log.error("alarm", account=account_id, order=order_id, what=what)
 
     def start(self) -> None:
@@ -113,6 +126,7 @@ class Desk:
         self._background.begin(
             "housekeeping", lambda: self._repeat("housekeeping", self._tidy, _HOUSEKEEPING_S)
         )
+        self._background.begin("restored", self.restored.run)
         for name, reader in self.readers.items():
             self._background.begin(f"updates-{name}", reader.run)
 
@@ -126,8 +140,15 @@ class Desk:
         """Compare what differs at this broker at once, and not only when it is its turn."""
         self.readers[broker].compare_soon()
 
+    @property
+    def failing(self) -> dict[str, str]:
+        """Background work that has broken just now, and on what: for the health page."""
+        return self._background.failing
+
     def not_ready(self) -> str | None:
-        """Why orders cannot be taken yet, or None (contract E13)."""
+        """Why orders cannot be taken yet or any more, or None (contract E13)."""
+        if self.service.draining:
+            return "the process is ending"
         if not self.resolver.first_pass_done:
             return "orders left open by an earlier run are being looked at"
         if "resolver" in self._background.failing:
@@ -168,3 +189,11 @@ async def load_secret(db: Database, clock: Clock) -> bytes:
         except UniqueViolation:
             continue
     raise DatabaseUnavailable("the install secret could not be made")
+
+
+async def load_shared_secret(db: Database, secret: bytes) -> bytes:
+    """What the replicas find each other by in Redis: the install's own secret, but of a database that was restored another one, for
+    that of which the backup was taken may run on. Raises DatabaseUnavailable."""
+    async with db.read() as tx:
+        restore_id = await restored_store.find_restore(tx)
+    return secret if restore_id is None else hmac.digest(secret, restore_id.encode(), "sha256")

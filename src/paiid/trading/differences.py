@@ -4,20 +4,22 @@ Everything here is arithmetic over two looks that `reconcile.py` has taken; noth
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from paiid.brokers import BrokerAccount, BrokerOrderView, BrokerPosition
+from paiid.brokers import BrokerAccount, BrokerOrderView, BrokerPosition, Capabilities
 from paiid.domain.money import CENT, ZERO, money_from_int, plain, qty_from_int
 from paiid.domain.orders import TERMINAL_STATUSES, Submission
 from paiid.trading.counters import is_spread
+from paiid.trading.in_place import own_view, passed_to
+from paiid.trading.prints_of_views import believable
 from paiid.trading.records import AccountRow, OrderRow
 
 DifferenceKind = Literal["position", "cash", "order", "fills"]
 NOTHING_THERE = "none"
-ALARM_PREFIXES = ("order.", "execution.")
-"""How a problem begins that an alarm has left: books that agree do not clear it, a person looks first."""
+ALARM_PREFIXES = ("order.", "execution.", "restored.")
+"""How a problem begins that an alarm, or a restore, has left: books that agree do not clear it."""
 
 _YOUNG_US = 5_000_000
 """An order that changed this recently may be missing from a list that was made before."""
@@ -74,6 +76,8 @@ class Ledger:
     booked: Mapping[str, Decimal]
     prints_since: int
     now_us: int
+    untold_fees: Decimal = ZERO
+    """Dollars that fees can have taken since then, at a broker that does not tell them."""
 
     @property
     def seq(self) -> int:
@@ -93,6 +97,20 @@ class BrokersBooks:
     positions: Mapping[str, BrokerPosition]
     views: Mapping[str, BrokerOrderView]
     looked_up: Mapping[str, BrokerOrderView | None]
+
+    def as_booked(self, orders: Sequence[OrderRow], can: Capabilities) -> "BrokersBooks":
+        """The same with each order's view as the merge would take it: what it tells of orders that were changed where they
+        stand is their own part, and what is told without its price is not told yet."""
+        rows = {one.id: one for one in orders}
+        named = {one.broker_order_id: one for one in orders}
+
+        def own(view: BrokerOrderView | None) -> BrokerOrderView | None:
+            row = None if view is None else named.get(view.broker_order_id)
+            view = None if view is None else believable(view, can)
+            return view if view is None or row is None else own_view(rows, row, view)
+
+        views = {key: one for key, view in self.views.items() if (one := own(view)) is not None}
+        return replace(self, views=views, looked_up={key: own(view) for key, view in self.looked_up.items()})
 
     def view_of(self, order: OrderRow) -> BrokerOrderView | None:
         """What it tells of an order of ours, None where it tells nothing."""
@@ -132,10 +150,16 @@ class Look:
 
     @property
     def rounding(self) -> Decimal:
-        """The part of the cash gap that rounding to the cent explains: at most a cent a print since the last
-        agreement, else 0."""
+        """The part of the cash gap that rounding to the cent explains, at most a cent a print since the last agreement,
+        or, of a lack, fees that nobody told; else 0."""
         most = ZERO if self.exact else CENT * self.ours.prints_since
-        return self.cash_gap if abs(self.cash_gap) <= most else ZERO
+        return self.cash_gap if abs(self.cash_gap) <= most or self.is_fee else ZERO
+
+    @property
+    def is_fee(self) -> bool:
+        """Whether more is lacking than rounding explains, and no more than fees do."""
+        most = ZERO if self.exact else CENT * self.ours.prints_since
+        return most < -self.cash_gap <= self.ours.untold_fees
 
     def differences(self) -> tuple[Difference, ...]:
         """Everything in which they differ; positions and cash before orders."""
@@ -192,7 +216,8 @@ def _fills(order: OrderRow, view: BrokerOrderView | None, ours: Ledger) -> Diffe
 def _with_predecessors(order: OrderRow, ours: Ledger) -> Decimal:
     """Own prints and those of the order it took the place of, which its told quantity may include."""
     old = next((one for one in ours.orders if one.id == order.replaces), None)
-    return ours.booked_of(order) + (ZERO if old is None else ours.booked_of(old))
+    counted = old is not None and not passed_to(old, order)
+    return ours.booked_of(order) + (ours.booked_of(old) if old is not None and counted else ZERO)
 
 
 def _prints_are_in(order: OrderRow, view: BrokerOrderView, ours: Ledger) -> bool:

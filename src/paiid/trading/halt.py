@@ -24,6 +24,7 @@ from paiid.trading.halt_change import Arm, Resume, arm_in, refuse_scope
 from paiid.trading.halt_channel import nothing
 from paiid.trading.halt_errand import Errand
 from paiid.trading.halt_fence import FenceKeeper
+from paiid.trading.halt_figures import HaltFigures
 from paiid.trading.halt_resume import Resumes
 from paiid.trading.halt_stops import OwnStops
 from paiid.trading.halt_sweep import Sweeper
@@ -67,6 +68,7 @@ class HaltService:
     ) -> None:
         """`sweeper` None: a process that cannot cancel; `keeper` is made of the sweeper's brokers if left out. `changed` hears of
         every change of a halt once it is committed, `told` of the events that it wrote for an account."""
+        self.figures = HaltFigures()
         self._told = told
         self._changed = changed
         self._db = db
@@ -95,13 +97,21 @@ class HaltService:
             raise Problem(
                 Code.INVALID_REQUEST, "Positions belong to accounts; flatten an account, a symbol or all."
             )
+        began_s = self._clock.monotonic_s()
         try:
             async with self._db.begin(urgent=True) as tx:
                 result = await arm_in(tx, self._clock, arm, self._own_stops)
         except DatabaseUnavailable as problem:
+            self.figures.changes.add("latched")
             raise await self._set_latch(arm) from problem
         if isinstance(result, Problem):
+            self.figures.changes.add("arm_refused")
             raise result
+        took_s = self._clock.monotonic_s() - began_s
+        self.figures.changes.add("armed")
+        self.figures.seconds.observe(took_s, "effective")
+        if "drain" not in result.pending:
+            self.figures.seconds.observe(took_s, "drained")
         self._publish(arm.scope)
         epoch = result.epoch
         if result.pending:
@@ -119,7 +129,9 @@ class HaltService:
         finally:
             await self._set_again()
         if isinstance(result, Problem):
+            self.figures.changes.add("resume_refused")
             raise result
+        self.figures.changes.add("resumed")
         self._publish(resume.scope)
         return await self.view(resume.scope)
 
@@ -163,6 +175,12 @@ class HaltService:
         mode = max(modes, key=lambda one: one.severity, default=Mode.ACTIVE)
         return HaltView(scope, mode, halt, receipt, (*flying, *doubted), self._latch.holds())
 
+    async def of_symbols(self) -> list[Halt]:
+        """The halts of single symbols in force, by symbol. Raises DatabaseUnavailable."""
+        async with self._db.read() as tx:
+            active = (await halt_store.load_active(tx)).halts.values()
+        return sorted((one for one in active if one.scope.kind == "symbol"), key=lambda one: one.scope.id)
+
     async def refuse(self, principal: Principal, scope: Scope) -> Problem | None:
         """Why this caller may not arm this scope, and so may not see what is in it. Raises DatabaseUnavailable."""
         async with self._db.begin() as tx:
@@ -178,6 +196,11 @@ class HaltService:
             )
             unseen = tuple(InFlight(order_id, "", "", "", "DISPATCHING") for order_id in armed.on_wire)
             return HaltView(scope, armed.mode, halt, armed, unseen, self._latch.holds())
+
+    @property
+    def latched(self) -> bool:
+        """Whether this process is halted by its latch file."""
+        return self._latch.holds() is not None
 
     @property
     def _own_stops(self) -> OwnStops | None:
@@ -294,7 +317,9 @@ class HaltService:
         if running is not None:
             running.cancel()
         task = asyncio.create_task(
-            Errand(self._db, self._clock, self._sweeper, receipt, self._keeper, self._publish).run(),
+            Errand(
+                self._db, self._clock, self._sweeper, receipt, self._keeper, self._publish, self.figures
+            ).run(),
             name=f"paiid-halt-{receipt.epoch}",
         )
         self._carrying[receipt.epoch] = task

@@ -18,6 +18,7 @@ from paiid.domain.identity import Actor, Principal
 from paiid.trading import halt_store, store
 from paiid.trading.book import Book
 from paiid.trading.halt_stops import OwnStops, ToLift, plan_lift, wants_fence
+from paiid.trading.restored_store import waiting_for_import
 
 STEPS = ("drain", "cancel", "flatten", "fence")
 
@@ -309,7 +310,8 @@ async def _refuse_unsettled(tx: Tx, scope: Scope) -> Problem | None:
         problems = [f"the outcome of order {order.id} is not known yet" for order in doubted]
     else:
         halts = (await halt_store.load_active(tx)).halts
-        for account_id, why in sorted((await halt_store.load_unsettled_accounts(tx)).items()):
+        unsettled = {**await halt_store.load_unsettled_accounts(tx), **await waiting_for_import(tx)}
+        for account_id, why in sorted(unsettled.items()):
             own = halts.get(f"account:{account_id}")
             stays = scope.kind == "global" and own is not None and own.mode is Mode.HALTED
             if not stays and (scope.kind == "global" or scope.id == account_id):

@@ -104,6 +104,11 @@ class HaltChannel:
 
     # -- changes ------------------------------------------------------------------------------------
 
+    @property
+    def failing(self) -> dict[str, str]:
+        """Background work that has broken just now, and on what: for the health page."""
+        return self._background.failing
+
     async def start(self) -> None:
         """Begin to look for changes."""
         self._background.begin("halt-channel", self.run)

@@ -16,8 +16,9 @@ from paiid.domain.identity import Actor, Principal
 from paiid.trading import halt_store
 from paiid.trading.halt_change import Arm, arm_in
 from paiid.trading.halt_fence import FenceKeeper
+from paiid.trading.halt_figures import HaltFigures
 from paiid.trading.halt_stops import has_fence
-from paiid.trading.halt_sweep import Asks, Sweeper, Swept
+from paiid.trading.halt_sweep import PUT_OFF, Asks, Sweeper, Swept
 
 _POLL_S = 0.02
 _SLOW_POLL_S = 0.25
@@ -39,7 +40,9 @@ class Errand:
         receipt: Receipt,
         keeper: FenceKeeper | None = None,
         changed: Callable[[Scope], None] = lambda _: None,
+        figures: HaltFigures | None = None,
     ) -> None:
+        self._figures = figures or HaltFigures()
         self._changed = changed
         self._db = db
         self._clock = clock
@@ -74,7 +77,7 @@ class Errand:
 
     async def _run(self) -> int:
         while self._receipt.pending:
-            if not self._can & set(self._receipt.pending):
+            if not self._can_now & set(self._receipt.pending):
                 # Released at once, so that a process with brokers need not wait for it to look abandoned.
                 await self._save(self._receipt, released=True)
                 break
@@ -88,10 +91,17 @@ class Errand:
                 await self._clock.sleep(self._pause_s)
         return self._receipt.epoch
 
+    @property
+    def _can_now(self) -> set[str]:
+        """Where this replica takes no orders it closes nothing either, and leaves that to another."""
+        if "flatten" in self._receipt.pending and self._sweeper is not None and not self._sweeper.may_close:
+            return self._can - {"flatten"}
+        return self._can
+
     async def _turn(self) -> None:
         if "drain" in self._receipt.pending:
             await self._drain()
-        if self._can & set(self._receipt.pending) - {"drain"}:
+        if self._can_now & set(self._receipt.pending) - {"drain"}:
             if await self._superseded():
                 await self._give_up()
             else:
@@ -106,7 +116,9 @@ class Errand:
             await self._fence(self._keeper)
         if self._sweeper is not None and "cancel" in self._receipt.pending:
             await self._cancel(self._sweeper)
-        elif self._sweeper is not None and "flatten" in self._receipt.pending and drained:
+        elif (
+            self._sweeper is not None and "flatten" in self._can_now & set(self._receipt.pending) and drained
+        ):
             await self._flatten(self._sweeper)
 
     async def _give_up(self) -> None:
@@ -158,8 +170,11 @@ class Errand:
 
     async def _drain(self) -> None:
         async with self._db.read() as tx:
-            left = await halt_store.load_still_on_wire(tx, self._receipt.on_wire, await tx.now_us())
+            now_us = await tx.now_us()
+            left = await halt_store.load_still_on_wire(tx, self._receipt.on_wire, now_us)
         if not left:
+            took_s = max(0, now_us - self._receipt.started_at_us) / 1_000_000
+            self._figures.seconds.observe(took_s, "drained")
             level = Level.DRAINED if self._receipt.level is Level.EFFECTIVE else self._receipt.level
             await self._save(replace(self._receipt, level=level, pending=self._without("drain")))
             await self._want_fence()
@@ -210,8 +225,14 @@ class Errand:
             await self._save(replace(self._receipt, pending=self._without("flatten"), problem=why))
             return
         accounts = await sweeper.accounts(self._receipt.scope)
-        closes = await sweeper.close_all(accounts, self._receipt, principal)
+        found = {(one.account_id, one.symbol): one for one in self._receipt.closes}
+        told = await sweeper.close_all(accounts, self._receipt, principal)
+        # What an earlier turn has closed is not held any more, and is told all the same.
+        closes = (found | {(one.account_id, one.symbol): one for one in told}).values()
         await self._save(replace(self._receipt, closes=tuple(closes)))
+        if any(one.outcome == PUT_OFF for one in told):
+            self._pause_s = _RETRY_S
+            return
         fence = Arm(
             self._receipt.scope,
             Mode.HALTED,

@@ -1,7 +1,7 @@
 """The SQL of the halt: the table that is the authority, its growing epoch, receipts, and what is in flight (K2-K4)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from paiid.domain.halts import Fence, Halt, HaltSet, InFlight, Level, Mode, Rece
 from paiid.domain.instruments import underlying_of
 from paiid.domain.orders import Submission
 
-_ACTIVE = statement(select(halts).where(halts.c.mode != Mode.ACTIVE.value))
+ACTIVE = statement(select(halts).where(halts.c.mode != Mode.ACTIVE.value))
 _ONE = statement(select(halts).where(halts.c.scope == bindparam("b_scope")))
 _INSERT = statement(insert(halts))
 _UPDATE = statement(
@@ -121,7 +121,11 @@ _SUBJECT = {
 
 async def load_active(tx: Tx) -> HaltSet:
     """All halts in force. A claim reads them in a statement after the gate, never in the same (contract K3)."""
-    rows = await tx.fetch(_ACTIVE)
+    return halts_of(await tx.fetch(ACTIVE))
+
+
+def halts_of(rows: Iterable[Row]) -> HaltSet:
+    """Rows of `ACTIVE` as the set that they are."""
     return HaltSet.of(_halt(row) for row in rows)
 
 

@@ -6,12 +6,13 @@ The broker's own list is the truth here, not our ledger; an order is gone when t
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from paiid.brokers import Broker, BrokerError, BrokerOrderView, BrokerRejected
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable
-from paiid.domain.errors import Problem
+from paiid.domain.errors import Code, Problem
 from paiid.domain.halts import Receipt, Scope, SweptOrder
 from paiid.domain.identity import Actor, Principal
 from paiid.domain.instruments import underlying_of
@@ -25,6 +26,11 @@ _AT_ONCE = 8
 _ASK_AGAIN_S = 2.0
 _FLAT_WAIT_S = 5.0
 _POLL_S = 0.05
+_COUNTED_POLL_S = 1.0
+"""The same where a broker counts requests."""
+PUT_OFF = "put_off"
+"""The outcome of a close for which the broker has no place in this minute, or this replica takes no orders: it is tried again."""
+_LATER = frozenset({Code.RATE_LIMITED, Code.NOT_READY, Code.SHUTTING_DOWN})
 
 Swept = dict[tuple[str, str], SweptOrder]
 _ENDED = {"CANCELED", "EXPIRED", "FILLED", "REJECTED", "REPLACED"}
@@ -73,6 +79,11 @@ class Sweeper:
     def timeout_s(self) -> float:
         """Seconds for one call to a broker."""
         return self._timeout_s
+
+    @property
+    def may_close(self) -> bool:
+        """Whether this replica takes orders now; where it does not another may close."""
+        return self._trading.held is None
 
     async def accounts(self, scope: Scope) -> list[AccountRow]:
         """The accounts in which the scope can have orders. Raises DatabaseUnavailable."""
@@ -293,13 +304,17 @@ class Sweeper:
         closes = list(await asyncio.gather(*(self._close(row, s, receipt, principal) for row, s in wanted)))
         placed = {(one.account_id, one.symbol) for one in closes if one.outcome in ("placed", "unknown")}
         give_up_s = self._clock.monotonic_s() + _FLAT_WAIT_S
+        waited_for = [row for row in accounts if any(key[0] == row.id for key in placed)]
+        counted = any(self._brokers[row.broker].budget_left is not None for row in waited_for)
         while placed and self._clock.monotonic_s() < give_up_s:
-            for row in accounts:
-                held = await self._brokers[row.broker].fetch_positions(row.number, self._timeout_s)
-                symbols = {position.symbol for position in held}
-                placed = {key for key in placed if key[0] != row.id or key[1] in symbols}
+            for row in waited_for:
+                # What was closed has to be told, though it may not be seen that it is gone.
+                with suppress(BrokerError):
+                    held = await self._brokers[row.broker].fetch_positions(row.number, self._timeout_s)
+                    symbols = {position.symbol for position in held}
+                    placed = {key for key in placed if key[0] != row.id or key[1] in symbols}
             if placed:
-                await self._clock.sleep(_POLL_S)
+                await self._clock.sleep(_COUNTED_POLL_S if counted else _POLL_S)
         return [
             SweptOrder(o.account_id, o.symbol, o.order_id, o.broker_order_id, "closed", o.message)
             if o.outcome in ("placed", "unknown") and (o.account_id, o.symbol) not in placed
@@ -316,7 +331,8 @@ class Sweeper:
             async with self._slots:
                 reply = await self._trading.execute(principal, asked, key, None)
         except Problem as problem:
-            return SweptOrder(account.id, symbol, None, None, "refused", problem.detail)
+            outcome = PUT_OFF if problem.code in _LATER else "refused"
+            return SweptOrder(account.id, symbol, None, None, outcome, problem.detail)
         except DatabaseUnavailable:
             return SweptOrder(account.id, symbol, None, None, "refused", "The database could not be reached.")
         order = json.loads(reply.body)["orders"][0]

@@ -13,6 +13,7 @@ from paiid.core.audit import AuditEntry
 from paiid.domain.identity import SYSTEM
 from paiid.domain.money import money_to_int, qty_from_int, qty_to_int
 from paiid.domain.orders import TERMINAL_STATUSES, CancelState, OrderStatus, Reason, Submission
+from paiid.trading import in_place
 from paiid.trading.answers import reason_text
 from paiid.trading.book import Book
 from paiid.trading.counters import is_spread
@@ -98,8 +99,18 @@ def leg_view(child: OrderRow, view: BrokerOrderView) -> BrokerOrderView | None:
 
 def accept(book: Book, order: OrderRow, view: BrokerOrderView, source: str) -> bool:
     """The broker has the order. Equal to ours: adopt it, True; else leave it in doubt and raise the alarm."""
+    if in_place.has_passed_on(order):
+        # An answer or look-up from before: what the broker shows under the id is the successor's by now.
+        return False
     children = book.children_of(order.id)
+    old = in_place.holder(book, order, view)
+    if old is not None and not _may_take_over(book, old, order, view, source):
+        return False
     field = differs(order, view, children)
+    if field is None and old is not None:
+        field = in_place.odd_term(order, old, view)
+    if field is not None and in_place.is_changing(order, view):
+        return False
     if field is not None:
         alarm(book, order, "order.mismatch", {"field": field, "broker_order_id": view.broker_order_id})
         if order.state is Submission.DISPATCHING:
@@ -112,6 +123,8 @@ def accept(book: Book, order: OrderRow, view: BrokerOrderView, source: str) -> b
         return False
     corrected = order.state is Submission.NOT_PLACED
     before = (order.state, *as_told(order))
+    if old is not None:
+        in_place.hand_over(book, old, order, source)
     if order.state is not Submission.ACCEPTED:
         order.reason = None
         for child in children:
@@ -121,6 +134,7 @@ def accept(book: Book, order: OrderRow, view: BrokerOrderView, source: str) -> b
         order.watch_until = None
         order.submitted_at = view.submitted_at_us
     order.broker_order_id = view.broker_order_id
+    view = in_place.own_view(book.orders, order, view)
     if order.replaces is not None and view.qty is not None:
         order.qty = qty_to_int(view.qty)
     learn(order, view)
@@ -142,6 +156,22 @@ def accept(book: Book, order: OrderRow, view: BrokerOrderView, source: str) -> b
         alarm(book, order, "order.corrected", {"from": "NOT_PLACED", "to": "ACCEPTED"})
         if order.intent_id is not None:
             book.finish_again(order.intent_id)
+    return True
+
+
+def _may_take_over(book: Book, old: OrderRow, new: OrderRow, view: BrokerOrderView, source: str) -> bool:
+    """Whether the new order can take the old one's place under its id (ADR 0024): not while the broker still shows the
+    old terms, and not where the old one has ended in the meantime, for then there is nothing left to change."""
+    if in_place.has_ended(old):
+        if new.state is Submission.NOT_PLACED:
+            alarm(book, new, "order.mismatch", {"field": "replaces", "broker_order_id": view.broker_order_id})
+        status = "" if old.status is None else old.status.value
+        words = f"The order had ended as {status} before it could be changed."
+        reject(book, new, Reason("not_replaceable", words, status, field="status"), source)
+        return False
+    if in_place.shown_terms(new, old, view) == "old":
+        doubt(book, new, 0, "the broker still shows the order as it was")
+        return False
     return True
 
 
@@ -280,7 +310,8 @@ def show(order: OrderRow, booked_qty: int | None = None, *, book: Book | None = 
 def _replaced_qty(order: OrderRow, book: Book | None) -> int:
     """What the order had filled whose place this one took: a broker may count it to this one, too."""
     old = None if book is None else book.orders.get(order.replaces or "")
-    return 0 if old is None else old.filled_qty
+    # Of an order that was replaced in place the views are the order's own already.
+    return 0 if old is None or in_place.passed_to(old, order) else old.filled_qty
 
 
 def _sum_legs(order: OrderRow, legs: Sequence[OrderRow]) -> None:

@@ -1,6 +1,7 @@
 """Merges a broker's updates into the ledger, a chunk in one transaction with the cursor (contract E18)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from paiid.brokers import Broker, BrokerActivity, BrokerExecution, BrokerOrderView, BrokerUpdate
 from paiid.core.clock import Clock
@@ -8,13 +9,15 @@ from paiid.core.db import Database, DatabaseUnavailable, Tx, UniqueViolation
 from paiid.core.failpoints import FailPoint, Probe
 from paiid.core.leases import Held, still_held
 from paiid.domain.orders import Submission
-from paiid.trading import store
+from paiid.trading import in_place, store
 from paiid.trading.activities import book_activities
 from paiid.trading.book import Book
 from paiid.trading.correction import halt_corrected
 from paiid.trading.counters import is_spread
 from paiid.trading.executions import Prints
 from paiid.trading.merge import accept, alarm, as_told, learn, learn_size, show
+from paiid.trading.opening import counts_from, is_before
+from paiid.trading.prints_of_views import believable, print_of
 from paiid.trading.records import AccountRow, OrderRow
 from paiid.trading.told import (
     account_number,
@@ -107,7 +110,8 @@ class Merger:
             self._probe(FailPoint.IN_MERGE)
         self._published(book)
         self._probe(FailPoint.AFTER_MERGE)
-        return frozenset(changed)
+        # A view that the ledger has made of its own row may have no id: no stream will tell it.
+        return frozenset(changed - {""})
 
     @staticmethod
     async def _book_activities(
@@ -145,7 +149,12 @@ class Merger:
         for one in loaded:
             book.register(one)
         await book.load_replaced()
+        await in_place.load_chains(book)
         await book.load_successors()
+        if self._broker.capabilities.replaces_in_place:
+            # What is told may be the answer to a replacement that is under way.
+            under_way = (one for one in book.orders.values() if one.replaces is not None and not one.is_final)
+            await book.load_intents([one.intent_id for one in under_way if one.intent_id is not None])
         for order in book.orders.values():
             found[(order.account_id, order.client_order_id)] = order
             if order.broker_order_id is not None:
@@ -165,19 +174,31 @@ class Merger:
         gate: bool,
     ) -> bool:
         """Whether it changed what the ledger tells of the order."""
+        can = self._broker.capabilities
+        view = believable(view, can)
         parent = found.get((account.id, view.parent_broker_order_id or ""))
         order = found.get((account.id, view.broker_order_id))
-        if order is None and view.client_order_id is not None:
-            order = found.get((account.id, view.client_order_id))
+        named = None if view.client_order_id is None else found.get((account.id, view.client_order_id))
+        if order is None and named is not None and named.broker_order_id is None:
+            # One that has an id at the broker is known by that: where names are not unique, as tags at Tradier, this one
+            # is somebody else's order under the same name.
+            order = named
         if order is None and parent is not None:
             order = hung_on(book, parent, view)
         if order is None and parent is None and hangs(view) and await self._group_in_doubt(book, account):
             # It may be an exit or leg of ours, whose row would never get the broker's id that this one had taken. It
             # comes again with what it hangs on, and its prints with the next look for what was missed.
             return False
+        if order is None and not can.tells_prints and is_before(view, await counts_from(book.tx, account)):
+            return False
         if order is None:
-            order = external_order(book, account, view, execution, parent)
-        found[(account.id, view.broker_order_id)] = order
+            own_name = None if named is not None else view.client_order_id
+            order = external_order(book, account, view, execution, parent, own_name)
+            found[(account.id, order.client_order_id)] = order
+        if can.replaces_in_place:
+            order = self._told_in_place(book, order, view)
+        if view.broker_order_id:
+            found[(account.id, view.broker_order_id)] = order
         if order.state is not Submission.ACCEPTED:
             correcting = order.state is Submission.NOT_PLACED
             if correcting and not gate:
@@ -190,6 +211,9 @@ class Merger:
                 if child.broker_order_id is not None
             )
         before, successor = as_told(order), order.replaced_by
+        whole, view = view, in_place.own_view(book.orders, order, view)
+        if execution is None and not can.tells_prints:
+            execution = print_of(order, view, whole)
         fresh = execution is not None and (account.id, execution.execution_id) not in booked
         if execution is not None and fresh:
             # Whatever the order may be, the shares have changed hands.
@@ -197,7 +221,8 @@ class Merger:
             await prints.add(order, execution)
         if order.state is Submission.ACCEPTED:
             if order.broker_order_id is None:
-                order.broker_order_id = view.broker_order_id
+                # A view that the ledger has made of its own row may not know it either.
+                order.broker_order_id = view.broker_order_id or None
             if order.origin == "external":
                 describe(order, view, execution)
             if parent is not None:
@@ -217,7 +242,19 @@ class Merger:
         if changed:
             book.change(order, "broker")
             self._sum_up(book, order)
+        if not can.tells_prints and order.state is Submission.ACCEPTED:
+            # A leg may be told nowhere else, and what it has filled is told by no print.
+            for leg in whole.legs:
+                hung = replace(leg, parent_broker_order_id=whole.broker_order_id)
+                await self._apply(book, prints, account, hung, None, found, booked, gate=gate)
         return changed
+
+    @staticmethod
+    def _told_in_place(book: Book, order: OrderRow, view: BrokerOrderView) -> OrderRow:
+        """The row that a view means at a broker that changes orders where they stand: the replacement that is under way,
+        if it can be taken for accepted."""
+        meant = in_place.told_order(book, order, view)
+        return meant if meant is not order and accept(book, meant, view, "broker") else order
 
     @staticmethod
     def _apply_leg(book: Book, child: OrderRow, leg: BrokerOrderView, parent: OrderRow) -> list[OrderRow]:

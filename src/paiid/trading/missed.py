@@ -22,6 +22,7 @@ from paiid.domain.money import qty_to_int
 from paiid.domain.orders import Submission
 from paiid.trading import store
 from paiid.trading.activity_store import find_booked_activities
+from paiid.trading.forgotten import is_forgotten, views_of_forgotten
 from paiid.trading.opening import ACTIVITY_OVERLAP_US, counts_from
 from paiid.trading.rebuilt_views import view_of_filled, view_of_prints, view_of_row
 from paiid.trading.reconcile_store import last_told_activity_at
@@ -91,6 +92,7 @@ class _Asking:
         self._lookups = lookups
         self._account = account
         self._in_a_row = 0
+        self._answered = 0
         self.problem: BrokerError | None = None
 
     async def find(self, row: OrderRow) -> BrokerOrderView | None:
@@ -107,14 +109,20 @@ class _Asking:
             raise _Unanswered
         try:
             found = await lookup()
-        except NotSent:
+        except NotSent as problem:
             # It cannot be reached, or must not be asked for now: the next one would come no further.
-            raise
+            if not self._answered:
+                raise
+            # What was answered before is kept: where a minute has places for a part of the orders, none would ever end.
+            self.problem = problem
+            self._in_a_row = _UNANSWERED_IN_A_ROW
+            raise _Unanswered from None
         except BrokerError as problem:
             self.problem = problem
             self._in_a_row += 1
             raise _Unanswered from None
         self._in_a_row = 0
+        self._answered += 1
         return found
 
 
@@ -131,6 +139,7 @@ class Missed:
     def __init__(self, db: Database, clock: Clock, broker: Broker, timeout_s: float, *, opens: bool) -> None:
         """`opens`: accounts at this broker have a life of their own, which begins here with `open_balances`."""
         self._db = db
+        self._clock = clock
         self._broker = broker
         self._timeout_s = timeout_s
         self._opens = opens
@@ -158,7 +167,11 @@ class Missed:
         after_us = min(last_us - _OVERLAP_US, whole_us)
         fresh = await self._fresh(account, max(since.prints_us, after_us))
         asking = _Asking(self.lookups, account)
-        await self._add_ended(asking, open_orders, views, fresh)
+        unknown = await self._add_ended(asking, open_orders, views, fresh)
+        try:
+            await self._add_forgotten(account, unknown, views)
+        except BrokerError as problem:
+            asking.problem = problem
         await self._add_behind(asking, account, fresh, views)
         activities = await self._broker.fetch_activities(
             account.number, max(since.activities_us, last_activity_us - ACTIVITY_OVERLAP_US), self._timeout_s
@@ -196,23 +209,35 @@ class Missed:
         open_orders: Sequence[OrderRow],
         views: Views,
         fresh: Sequence[BrokerExecution],
-    ) -> None:
-        """Orders that are open here and not in the broker's list. One that its prints fill whole needs no look-up;
-        an exit or leg whose id was never told comes with what it hangs on."""
-        nameless: set[str] = set()
+    ) -> list[OrderRow]:
+        """Orders that are open here and not in the broker's list; those it knows nothing of are returned. One that its
+        prints fill whole needs no look-up; an exit or leg whose id was never told comes with what it hangs on."""
+        nameless: dict[str, list[OrderRow]] = {}
+        unknown: list[OrderRow] = []
         for row in open_orders:
             # What is not ACCEPTED yet belongs to the resolver.
             if row.state is not Submission.ACCEPTED or row.broker_order_id in views:
                 continue
             if row.broker_order_id is None and row.parent_id is not None:
-                nameless.add(row.parent_id)
-            elif not _filled_whole(row, fresh):
-                await _add_found(asking, row, views)
+                nameless.setdefault(row.parent_id, []).append(row)
+            elif not _filled_whole(row, fresh) and await _is_unknown(asking, row, views):
+                unknown.append(row)
         async with self._db.read() as tx:
             parents = await store.load_orders(tx, sorted(nameless))
+        missing = {one.id for one in unknown}
         for parent in parents:
-            if parent.broker_order_id not in views and parent.state is Submission.ACCEPTED:
-                await _add_found(asking, parent, views)
+            if parent.broker_order_id in views or parent.state is not Submission.ACCEPTED:
+                continue
+            if parent.id in missing or await _is_unknown(asking, parent, views):
+                unknown += nameless[parent.id]
+        return unknown
+
+    async def _add_forgotten(self, account: AccountRow, unknown: Sequence[OrderRow], views: Views) -> None:
+        now_us = self._clock.now_us()
+        forgotten = [one.id for one in unknown if is_forgotten(one, self._broker, now_us)]
+        for view in await views_of_forgotten(self._db, self._broker, account, forgotten, self._timeout_s):
+            # One whose id at the broker was never told goes by ours.
+            views[view.broker_order_id or view.client_order_id or ""] = view
 
     async def _add_behind(
         self,
@@ -254,11 +279,14 @@ class Missed:
                 add_with_legs(views, view or rebuilt)
 
 
-async def _add_found(asking: _Asking, row: OrderRow, views: Views) -> None:
+async def _is_unknown(asking: _Asking, row: OrderRow, views: Views) -> bool:
+    """Whether the broker answers that it has no such order; one that it has is added."""
     with suppress(_Unanswered):
         found = await asking.find(row)
-        if found is not None:
-            add_with_legs(views, found)
+        if found is None:
+            return True
+        add_with_legs(views, found)
+    return False
 
 
 def _printed(prints: Iterable[BrokerExecution], broker_order_id: str | None) -> int:

@@ -14,6 +14,7 @@ from paiid.brokers import (
     BrokerActivity,
     BrokerError,
     BrokerExecution,
+    BrokerOrderView,
     BrokerPosition,
 )
 from paiid.core.audit import AuditEntry
@@ -30,12 +31,14 @@ from paiid.domain.money import (
     qty_to_int,
     round_money,
 )
+from paiid.domain.orders import TERMINAL_STATUSES
 from paiid.trading import store
 from paiid.trading.activities import adjustment, book_activities
 from paiid.trading.activity_store import find_booked_activities
 from paiid.trading.book import Book
 from paiid.trading.differences import is_alarm
 from paiid.trading.executions import Prints
+from paiid.trading.prints_of_views import first_print_of
 from paiid.trading.reconcile_store import find_activity_at
 from paiid.trading.records import AccountRow, value_of
 
@@ -65,6 +68,15 @@ async def counts_from(tx: Tx, account: AccountRow) -> Since:
     if opened_us is None:
         return Since(None, 0, 0)
     return Since(opened_us, opened_us + 1 + ACTIVITY_OVERLAP_US, opened_us + 1)
+
+
+def is_before(view: BrokerOrderView, since: Since) -> bool:
+    """Whether an order had ended before the books began: what it filled is in the opening balance."""
+    return (
+        since.opened_us is not None
+        and view.status in TERMINAL_STATUSES
+        and view.updated_at_us < since.prints_us
+    )
 
 
 def _marker(number: str) -> str:
@@ -102,10 +114,12 @@ async def open_balances(
         if (await counts_from(tx, account_row)).opened_us is not None:
             return False
     number = account_row.number
-    began = clock.now_us() - _BEFORE_US
-    for view in await broker.fetch_open_orders(number, timeout_s):
-        # The prints of an order that has filled in part belong to that order.
-        began = min([began, *(one.submitted_at_us for one in (view, *view.legs) if one.filled_qty > 0)])
+    began = clock.now_us()
+    if broker.capabilities.tells_prints:
+        began -= _BEFORE_US
+        for view in await broker.fetch_open_orders(number, timeout_s):
+            # The prints of an order that has filled in part belong to that order.
+            began = min([began, *(one.submitted_at_us for one in (view, *view.legs) if one.filled_qty > 0)])
     first = await _fetch(broker, number, began, timeout_s)
     for _ in range(_TRIES):
         await clock.sleep(_SETTLE_S)
@@ -120,14 +134,25 @@ async def open_balances(
 
 async def _fetch(broker: Broker, number: str, began_us: int, timeout_s: float) -> _Snapshot:
     held = await broker.fetch_positions(number, timeout_s)
-    prints = await broker.fetch_executions(number, began_us, timeout_s)
+    if broker.capabilities.tells_prints:
+        prints = await broker.fetch_executions(number, began_us, timeout_s)
+        prints = [one for one in prints if one.executed_at_us >= began_us]
+    else:
+        prints = _filled_of(await broker.fetch_open_orders(number, timeout_s))
     activities = await broker.fetch_activities(number, began_us - ACTIVITY_OVERLAP_US, timeout_s)
     return _Snapshot(
         await broker.fetch_account(number, timeout_s),
         {one.symbol: one for one in held},
-        tuple(one for one in prints if one.executed_at_us >= began_us),
+        tuple(prints),
         tuple(one for one in activities if one.at_us >= began_us - ACTIVITY_OVERLAP_US),
     )
+
+
+def _filled_of(working: Sequence[BrokerOrderView]) -> list[BrokerExecution]:
+    """What working orders have filled, of a broker that tells no prints: the merge books it with the order (ADR 0023)."""
+    every = {one.broker_order_id: one for view in working for one in (view, *view.legs)}
+    found = (first_print_of(one) for one in every.values())
+    return sorted((one for one in found if one is not None), key=lambda one: one.execution_id)
 
 
 async def _book(db: Database, clock: Clock, account_row: AccountRow, told: _Snapshot, began_us: int) -> bool:

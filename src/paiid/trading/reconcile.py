@@ -11,7 +11,7 @@ from paiid.core.audit import AuditEntry
 from paiid.core.clock import Clock
 from paiid.core.db import Database, Tx
 from paiid.domain.identity import SYSTEM
-from paiid.domain.money import money_from_int, plain, qty_from_int
+from paiid.domain.money import ZERO, money_from_int, plain, qty_from_int
 from paiid.domain.orders import Submission
 from paiid.stream.journal import Told, nobody
 from paiid.trading import store
@@ -27,9 +27,17 @@ from paiid.trading.differences import (
     seen_twice,
 )
 from paiid.trading.executions import Prints
+from paiid.trading.in_place import has_passed_on
+from paiid.trading.in_place_store import load_predecessors
 from paiid.trading.missed import Missed, Views, add_with_legs
-from paiid.trading.reconcile_store import count_prints_since, load_told_qty, save_status
+from paiid.trading.reconcile_store import (
+    count_prints_since,
+    load_told_qty,
+    load_traded_since,
+    save_status,
+)
 from paiid.trading.records import AccountRow, OrderRow
+from paiid.trading.untold_fees import FEES_WORDS, most_fees
 
 _log = structlog.get_logger("paiid.trading.reconcile")
 _SETTLE_S = 1.0
@@ -115,7 +123,7 @@ class Reconciler:
         theirs = await self._fetch(account, working, lookups)
         async with self._db.read() as tx:
             ours = await self._load(tx, account, theirs)
-        return Look(ours, theirs, is_built_in(self._broker))
+        return Look(ours, theirs.as_booked(ours.orders, self._broker.capabilities), is_built_in(self._broker))
 
     async def _fetch(self, account: AccountRow, working: list[OrderRow], lookups: int) -> BrokersBooks:
         views: Views = {}
@@ -146,6 +154,9 @@ class Reconciler:
         replaced = [one.replaces for one in orders.values() if one.replaces is not None]
         for one in await store.load_orders(tx, [i for i in replaced if i not in orders]):
             orders.setdefault(one.id, one)
+        passed_on = [one.id for one in orders.values() if has_passed_on(one)]
+        for one in await load_predecessors(tx, passed_on) if passed_on else ():
+            orders.setdefault(one.id, one)
         short = [one.id for one in orders.values() if one.broker_filled_qty > one.filled_qty]
         return Ledger(
             account=row,
@@ -156,6 +167,7 @@ class Reconciler:
             booked={key: qty_from_int(qty) for key, qty in (await load_told_qty(tx, short)).items()},
             prints_since=await self._prints_since(tx, row, theirs),
             now_us=await tx.now_us(),
+            untold_fees=await self._untold_fees(tx, row, theirs),
         )
 
     async def _prints_since(self, tx: Tx, row: AccountRow, theirs: BrokersBooks) -> int:
@@ -163,6 +175,11 @@ class Reconciler:
         if is_built_in(self._broker) or theirs.account.cash == money_from_int(row.cash):
             return 0
         return await count_prints_since(tx, row.id, row.reconciled_at or 0)
+
+    async def _untold_fees(self, tx: Tx, row: AccountRow, theirs: BrokersBooks) -> Decimal:
+        if self._broker.capabilities.tells_fees or theirs.account.cash >= money_from_int(row.cash):
+            return ZERO
+        return most_fees(await load_traded_since(tx, row.id, row.reconciled_at or 0))
 
     # -- keeping ------------------------------------------------------------------------------------
 
@@ -189,7 +206,7 @@ class Reconciler:
             await refresh_account(book, row, look.theirs.account, terms=not look.exact)
             exact = not look.cash_gap
             if not exact and rounding == look.cash_gap and row.event_seq == look.ours.seq:
-                await _book_rounding(book, row, rounding)
+                await _book_rounding(book, row, rounding, fees=look.is_fee)
                 exact = True
             if exact and not found:
                 # Of what stays unbooked the next comparison must still know how many prints explain it.
@@ -235,10 +252,12 @@ async def refresh_account(book: Book, row: AccountRow, told: BrokerAccount, *, t
     book.touch_account(row)
 
 
-async def _book_rounding(book: Book, row: AccountRow, gap: Decimal) -> None:
-    """So that cents cannot pile up to something that looks like a loss."""
-    one = adjustment(row, book.new_id("rounding"), ROUNDING_WORDS, book.now_us, cash=gap)
+async def _book_rounding(book: Book, row: AccountRow, gap: Decimal, *, fees: bool) -> None:
+    """So that cents, and fees that nobody tells, cannot pile up to something that looks like a loss."""
+    words = FEES_WORDS if fees else ROUNDING_WORDS
+    one = adjustment(row, book.new_id("fees" if fees else "rounding"), words, book.now_us, cash=gap)
     prints = Prints(book)
     await book_activities(book, prints, row, [one])
     await prints.settle()
-    book.audit(AuditEntry(SYSTEM, "account.rounding", row.id, {"cash": str(plain(gap))}))
+    action = "account.fees" if fees else "account.rounding"
+    book.audit(AuditEntry(SYSTEM, action, row.id, {"cash": str(plain(gap))}))

@@ -1,16 +1,26 @@
 """The SQL of reconciliation: since when an account's books count, what was last told, and what a broker says of it."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from sqlalchemy import bindparam, func, select, update
 
 from paiid.core.db import Tx, any_of, statement
 from paiid.core.tables import accounts, activities, executions
+from paiid.domain.money import money_from_int, qty_from_int
 
+_MOST_TRADED = 10_000
+"""Prints between two looks that agree; what is beyond explains no fee."""
 _PRINTS_SINCE = statement(
     select(func.count().label("n"))
     .select_from(executions)
     .where(executions.c.account_id == bindparam("b_account"), executions.c.booked_at >= bindparam("b_since"))
+)
+_TRADED_SINCE = statement(
+    select(executions.c.symbol, executions.c.qty, executions.c.price)
+    .where(executions.c.account_id == bindparam("b_account"), executions.c.booked_at >= bindparam("b_since"))
+    .order_by(executions.c.id.desc())
+    .limit(_MOST_TRADED)
 )
 _TOLD_QTY = statement(
     select(executions.c.order_id, func.sum(executions.c.qty).label("qty"))
@@ -37,6 +47,12 @@ async def count_prints_since(tx: Tx, account_id: str, since_us: int) -> int:
     """Prints booked since an instant of the database's clock."""
     row = await tx.fetch_one(_PRINTS_SINCE, {"b_account": account_id, "b_since": since_us})
     return int(row["n"]) if row is not None else 0
+
+
+async def load_traded_since(tx: Tx, account_id: str, since_us: int) -> list[tuple[str, Decimal, Decimal]]:
+    """(symbol, shares or contracts, price) of the prints booked since an instant of the database's clock."""
+    rows = await tx.fetch(_TRADED_SINCE, {"b_account": account_id, "b_since": since_us})
+    return [(str(row["symbol"]), qty_from_int(row["qty"]), money_from_int(row["price"])) for row in rows]
 
 
 async def load_told_qty(tx: Tx, order_ids: Sequence[str]) -> dict[str, int]:

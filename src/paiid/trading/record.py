@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paiid.auth.store import lock_standing
 from paiid.brokers import BrokerOrderView
 from paiid.core.clock import Clock
 from paiid.core.db import Tx
 from paiid.core.failpoints import FailPoint, Probe
 from paiid.domain.errors import Problem
 from paiid.domain.halts import HaltSet
-from paiid.domain.identity import Principal, Role
+from paiid.domain.identity import Principal
 from paiid.domain.money import qty_from_int
 from paiid.domain.orders import Reason, Submission
 from paiid.trading.book import Book
 from paiid.trading.checks import Gate, as_proposal, refuse
 from paiid.trading.claim import refuse_caller
 from paiid.trading.commands import Surroundings
-from paiid.trading.halt_store import load_active
+from paiid.trading.first_reads import Standings, enter_record
+from paiid.trading.in_place import load_chains
 from paiid.trading.latch import Latch
 from paiid.trading.merge import accept, doubt, reject
 from paiid.trading.order_rows import request_of
@@ -75,22 +75,22 @@ class Recorder:
         """Results in order. Where a next order is to be marked, the gate is passed again (K3)."""
         stamp_s = self._clock.monotonic_s()
         going_on = [item for item in items if item.goes_on]
-        gate, standing = _CLOSED, {}
-        if going_on:
-            now_us = await tx.pass_gate()
-            gate = Gate(await load_active(tx), self._latch.holds())
-            standing = await lock_standing(tx, [item.principal for item in going_on], now_us)
-        else:
-            now_us = await tx.now_us()
-        book = Book(tx, self._clock, now_us)
-        await book.open_for_record((item.account_id for item in items), [item.intent_id for item in items])
+        entered = await enter_record(
+            tx, [item.principal for item in going_on], (item.account_id for item in items)
+        )
+        gate = Gate(entered.halts, self._latch.holds()) if going_on else _CLOSED
+        book = Book(tx, self._clock, entered.now_us)
+        await book.open_for_record(entered.accounts, [item.intent_id for item in items])
         await book.load_combos()
         await book.load_replaced()
+        await load_chains(book)
         marked: list[OrderRow | None] = []
         for item in items:
             order = book.orders[item.order_id]
             self._apply(book, order, item.outcome)
-            marked.append(self._mark_next(book, order, item, gate, standing) if item.goes_on else None)
+            marked.append(
+                self._mark_next(book, order, item, gate, entered.standing) if item.goes_on else None
+            )
         await book.flush()
         self._probe(FailPoint.IN_RECORD)
         return [
@@ -123,7 +123,7 @@ class Recorder:
         order: OrderRow,
         item: Recording,
         gate: Gate,
-        standing: dict[tuple[str, str], Role],
+        standing: Standings,
     ) -> OrderRow | None:
         waiting = [o for o in book.orders_of(item.intent_id) if o.state is Submission.QUEUED]
         if not waiting:
@@ -149,7 +149,7 @@ class Recorder:
         following: OrderRow,
         item: Recording,
         gate: Gate,
-        standing: dict[tuple[str, str], Role],
+        standing: Standings,
     ) -> tuple[Submission, Reason] | None:
         """Why the next order must not go, and the state that says so (contract E4)."""
         before = [o for o in book.orders_of(item.intent_id) if o.position < following.position]

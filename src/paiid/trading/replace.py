@@ -15,7 +15,7 @@ from paiid.domain.orders import OrderRequest, Reason, ReplaceState, Submission
 from paiid.trading.book import Book
 from paiid.trading.commands import ReplaceRequest, Replacing
 from paiid.trading.if_match import require_version
-from paiid.trading.order_rows import request_of
+from paiid.trading.order_rows import from_money, request_of
 from paiid.trading.records import AccountRow, OrderRow
 
 _PRICES: dict[str, frozenset[str]] = {
@@ -59,7 +59,7 @@ def why_not_replaceable(order: OrderRow, asked: ReplaceRequest | None, can: Capa
         return Reason("cancel_in_progress", "The order is being canceled already.", order.cancel_state)
     if order.group_role == "leg":
         return Reason("not_replaceable", "A leg is not replaced by itself; replace the spread.", order.id)
-    if order.order_class not in can.replaceable:
+    if order.order_class not in can.replaceable or (can.replaces_in_place and order.order_class != "simple"):
         return Reason(
             "replace_not_supported",
             f"This broker cannot replace an order of the class {order.order_class}; cancel it and place another.",
@@ -69,10 +69,10 @@ def why_not_replaceable(order: OrderRow, asked: ReplaceRequest | None, can: Capa
         )
     if order.notional is not None:
         return Reason("replace_not_supported", "An order by amount cannot be replaced.", field="notional")
-    return None if asked is None else _odd_change(order, asked)
+    return None if asked is None else _odd_change(order, asked, can)
 
 
-def _odd_change(order: OrderRow, asked: ReplaceRequest) -> Reason | None:
+def _odd_change(order: OrderRow, asked: ReplaceRequest, can: Capabilities) -> Reason | None:
     allowed = _PRICES[order.type]
     for name in _CHANGEABLE:
         value: Decimal | None = getattr(asked, name)
@@ -82,12 +82,18 @@ def _odd_change(order: OrderRow, asked: ReplaceRequest) -> Reason | None:
         return Reason(
             "not_positive", "limit_price must be greater than 0.", asked.limit_price, field="limit_price"
         )
+    qty = qty_from_int(order.qty)
+    if asked.qty is not None and asked.qty != qty and not can.replaces_qty:
+        words = "This broker cannot change the quantity of an order; cancel it and place another."
+        return Reason("replace_not_supported", can.notes.get("replace_qty") or words, asked.qty, qty, "qty")
+    if can.replaces_in_place and _changes_nothing(order, asked):
+        return Reason("nothing_to_change", "The order is like that already.")
     filled = qty_from_int(order.filled_qty)
     if asked.qty is not None and asked.qty <= filled:
         return Reason(
             "qty_filled", "So much of the order has filled already; cancel it.", asked.qty, filled, "qty"
         )
-    fractional = qty_from_int(order.qty) % 1 != 0
+    fractional = qty % 1 != 0
     if asked.qty is not None and fractional:
         return Reason(
             "replace_not_supported",
@@ -96,6 +102,12 @@ def _odd_change(order: OrderRow, asked: ReplaceRequest) -> Reason | None:
             field="qty",
         )
     return None
+
+
+def _changes_nothing(order: OrderRow, asked: ReplaceRequest) -> bool:
+    """Whether the order would be as it is: where it changes in place, its terms must tell whether it has (ADR 0024)."""
+    prices = all(getattr(asked, one) in (None, from_money(getattr(order, one))) for one in _CHANGEABLE)
+    return prices and asked.time_in_force in (None, order.time_in_force)
 
 
 def changed_request(book: Book, order: OrderRow, asked: ReplaceRequest | None) -> OrderRequest:
@@ -134,7 +146,8 @@ def replacing_of(book: Book, new: OrderRow, asked: ReplaceRequest) -> Replacing:
         old.broker_order_id,
         BrokerReplace(
             client_order_id=new.client_order_id,
-            qty=asked.qty,
+            # As it was is no change, and some brokers cannot be told it.
+            qty=None if asked.qty == qty_from_int(old.qty) else asked.qty,
             limit_price=asked.limit_price,
             stop_price=asked.stop_price,
             trail_price=asked.trail_price,

@@ -112,7 +112,13 @@ class ResetService:
             ever: set[str] = set()
             for _ in range(_TRIES):
                 async with self._db.read() as tx:
-                    seen = {order.id for order in await store.load_open_orders(tx, account_id)}
+                    # What is on its way may come to the venue after the cancelling, and is of the next round.
+                    working = [
+                        one
+                        for one in await store.load_open_orders(tx, account_id)
+                        if one.state not in _ON_THE_WIRE
+                    ]
+                seen = {order.id for order in working}
                 ever |= seen
                 await self._cancel_all(broker, account.number)
                 moved = await self._move(user, account, number, terms, seen, request_id)

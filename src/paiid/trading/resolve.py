@@ -6,6 +6,7 @@ orders of a dead call are skipped, and every order in doubt is looked up by our 
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -20,14 +21,28 @@ from paiid.domain.orders import Reason, Submission
 from paiid.trading import store
 from paiid.trading.book import Book
 from paiid.trading.correction import halt_corrected
+from paiid.trading.in_place import has_passed_on, load_chains, shown_terms
 from paiid.trading.merge import accept, doubt
+from paiid.trading.prints_of_views import believable
 from paiid.trading.records import AccountRow, OrderRow
+from paiid.trading.stages import Stages
 from paiid.trading.timings import Timings
 
 _log = structlog.get_logger("paiid.trading.resolve")
 _EASTERN = ZoneInfo("America/New_York")
 _AT_ONCE = 16
+_CLOCKS_US = 600_000_000
+"""More than the broker's clock and ours may differ by."""
 _DEAD_CALL = Reason("call_ended", "The call ended before this order's turn, so it was never sent.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a look-up has shown: the order, or nothing of it. `as_it_was`: the order that it was to change in place is
+    there, with its old terms."""
+
+    view: BrokerOrderView | None
+    as_it_was: bool = False
 
 
 class Resolver:
@@ -42,7 +57,9 @@ class Resolver:
         hours: MarketHours,
         probe: Probe,
         published: Callable[[Book], None],
+        stages: Stages | None = None,
     ) -> None:
+        self._stages = stages or Stages(clock)
         self._db = db
         self._clock = clock
         self._timings = timings
@@ -166,21 +183,38 @@ class Resolver:
         async with self._slots:
             self._probe(FailPoint.BEFORE_LOOKUP)
             try:
-                view = await broker.fetch_order(
-                    account.number, order.client_order_id, self._timings.broker_deadline_s
-                )
-            except BrokerError as problem:
+                seen = await self._ask(order, account, broker)
+            except (BrokerError, DatabaseUnavailable) as problem:
+                self._stages.lookups.add(broker.name, "unanswered")
                 _log.info("lookup_unanswered", order=order.id, reason=str(problem))
                 return
+            self._stages.lookups.add(broker.name, "absent" if seen.view is None else "found")
             self._probe(FailPoint.AFTER_LOOKUP)
             try:
-                await self._settle(order, account, broker, view)
+                await self._settle(order, account, broker, seen)
             except DatabaseUnavailable as problem:
                 _log.warning("lookup_not_recorded", order=order.id, reason=str(problem))
 
-    async def _settle(
-        self, order: OrderRow, account: AccountRow, broker: Broker, view: BrokerOrderView | None
-    ) -> None:
+    async def _ask(self, order: OrderRow, account: AccountRow, broker: Broker) -> "_Seen":
+        """What the broker shows of an order. One that changes another where it stands has no id of its own there: it is
+        looked up by the other's, and the terms tell (ADR 0024). Raises BrokerError, DatabaseUnavailable."""
+        can, timeout_s = broker.capabilities, self._timings.broker_deadline_s
+        if order.replaces is None or not can.replaces_in_place:
+            view = await broker.fetch_order(account.number, order.client_order_id, timeout_s)
+            return _Seen(None if view is None else believable(view, can))
+        async with self._db.read() as tx:
+            (old,) = await store.load_orders(tx, [order.replaces])
+        if old.broker_order_id is None or has_passed_on(old) or _goes_to_another(old, order):
+            # Changed by another order since: what the broker shows now says nothing of this one.
+            return _Seen(None)
+        view = await broker.fetch_order_by_id(account.number, old.broker_order_id, timeout_s)
+        shown = "none" if view is None else shown_terms(order, old, view)
+        if view is None or shown == "old" or (shown == "other" and order.state is Submission.NOT_PLACED):
+            return _Seen(None, as_it_was=view is not None)
+        return _Seen(believable(view, can))
+
+    async def _settle(self, order: OrderRow, account: AccountRow, broker: Broker, seen: "_Seen") -> None:
+        view = seen.view
         async with self._db.begin() as tx:
             # The loud correction halts the account, which takes the gate first and alone (K3).
             correcting = order.state is Submission.NOT_PLACED and view is not None
@@ -188,18 +222,24 @@ class Resolver:
             book = Book(tx, self._clock, now_us)
             await book.open([account.id])
             current = await self._reload(tx, book, order.id)
+            doubted = current.state is Submission.UNKNOWN
+            old = book.orders.get(current.replaces or "")
+            if old is not None and broker.capabilities.replaces_in_place and _goes_to_another(old, current):
+                view = None
             if view is not None:
                 was = current.state
                 accept(book, current, view, "lookup")
                 if correcting and was is Submission.NOT_PLACED and current.state is Submission.ACCEPTED:
                     await halt_corrected(tx, self._clock, now_us, current)
             elif current.state is Submission.UNKNOWN:
-                self._absent(book, current, broker)
+                self._absent(book, current, broker, seen)
             elif current.state is Submission.NOT_PLACED and (current.watch_until or 0) < now_us:
                 current.next_lookup_at = None
                 book.change(current, "lookup")
             await book.flush()
             self._probe(FailPoint.IN_RESOLVE)
+        if doubted and current.state is not Submission.UNKNOWN:
+            self._stages.settled.add(broker.name, current.state.value)
         self._published(book)
 
     @staticmethod
@@ -209,14 +249,19 @@ class Resolver:
             await book.load_intents([order.intent_id])
         found = book.register(order)
         await book.load_replaced()
+        await load_chains(book)
         return found
 
-    def _absent(self, book: Book, order: OrderRow, broker: Broker) -> None:
+    def _absent(self, book: Book, order: OrderRow, broker: Broker, seen: "_Seen") -> None:
         """The broker knows of none: proof only after the horizon, and only while its list is whole (E12)."""
         since = order.unknown_at or order.created_at
         if book.now_us - since < int(self._timings.horizon_s * 1_000_000):
             return
-        if broker.capabilities.lists_end_with_day and _eastern_day(since) != _eastern_day(book.now_us):
+        listed = seen.as_it_was or not broker.capabilities.lists_end_with_day
+        # It is listed under the day on which it was sent, which may have been over before anybody doubted it; and the
+        # broker's midnight is not ours.
+        sent_us, looked_us = min(order.created_at, since) - _CLOCKS_US, book.now_us + _CLOCKS_US
+        if not listed and _eastern_day(sent_us) != _eastern_day(looked_us):
             return
         book.step(
             order,
@@ -229,6 +274,12 @@ class Resolver:
         order.watch_until = self._hours.next_trading_day_end_us(book.now_us)
         order.next_lookup_at = book.now_us + int(self._timings.watch_lookup_s * 1_000_000)
         book.change(order, "lookup")
+
+
+def _goes_to_another(old: OrderRow, order: OrderRow) -> bool:
+    """Whether another order has been sent since to take the old one's place: terms that the two have in common are that
+    one's."""
+    return old.replaced_by not in (None, order.id)
 
 
 def _eastern_day(at_us: int) -> str:

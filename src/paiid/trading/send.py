@@ -4,15 +4,18 @@ from collections.abc import Sequence
 
 import structlog
 
-from paiid.brokers import Broker, BrokerError, BrokerRejected, NotSent
+from paiid.brokers import ORDER_WAIT_S, Broker, BrokerError, BrokerOrderView, BrokerRejected, NotSent
 from paiid.core.clock import Clock
 from paiid.core.failpoints import FailPoint, Probe
 from paiid.domain.orders import Reason
 from paiid.trading.commands import Replacing
+from paiid.trading.in_place import shows
 from paiid.trading.latch import Latch
 from paiid.trading.order_rows import as_broker_order
+from paiid.trading.prints_of_views import believable
 from paiid.trading.record import Outcome
 from paiid.trading.records import OrderRow
+from paiid.trading.stages import Stages
 from paiid.trading.timings import Timings
 
 _log = structlog.get_logger("paiid.trading.send")
@@ -21,7 +24,10 @@ _log = structlog.get_logger("paiid.trading.send")
 class Sender:
     """Sends an order that a committed transaction has marked, at most once."""
 
-    def __init__(self, clock: Clock, latch: Latch, timings: Timings, probe: Probe) -> None:
+    def __init__(
+        self, clock: Clock, latch: Latch, timings: Timings, probe: Probe, stages: Stages | None = None
+    ) -> None:
+        self._stages = stages or Stages(clock)
         self._clock = clock
         self._latch = latch
         self._timings = timings
@@ -40,9 +46,24 @@ class Sender:
 
         Never raises: whatever is no definite answer is an unknown outcome, cancellation included.
         """
+        with self._stages.timed("send", broker=broker.name):
+            outcome = await self._send(broker, account_number, order, children, stamp_s, replacing)
+        self._stages.orders.add(broker.name, _state(outcome))
+        return outcome
+
+    async def _send(
+        self,
+        broker: Broker,
+        account_number: str,
+        order: OrderRow,
+        children: Sequence[OrderRow],
+        stamp_s: float,
+        replacing: Replacing | None,
+    ) -> Outcome:
         reached = False
         try:
-            if self._clock.monotonic_s() - stamp_s > self._timings.send_window_s:
+            # It may wait as long for its place in the budget, and must then still be within the window (ADR 0026).
+            if self._clock.monotonic_s() - stamp_s > self._timings.send_window_s - ORDER_WAIT_S:
                 return _not_sent("the send window had passed")
             held = self._latch.holds()
             if held is not None:
@@ -57,11 +78,11 @@ class Sender:
                     account_number, replacing.broker_order_id, replacing.change, deadline_s
                 )
             self._probe(FailPoint.AFTER_SEND)
-            return Outcome(view=view)
+            return Outcome(view=believable(view, broker.capabilities))
         except NotSent as problem:
             return _not_sent(str(problem))
         except BrokerRejected as refusal:
-            return await self._confirm(broker, account_number, order, refusal)
+            return await self._confirm(broker, account_number, order, replacing, refusal)
         except BrokerError as problem:
             return Outcome(unknown=str(problem))
         except BaseException as error:  # noqa: BLE001 - after the claim everything else is unknown (E11)
@@ -73,20 +94,39 @@ class Sender:
             )
 
     async def _confirm(
-        self, broker: Broker, account_number: str, order: OrderRow, refusal: BrokerRejected
+        self,
+        broker: Broker,
+        account_number: str,
+        order: OrderRow,
+        replacing: Replacing | None,
+        refusal: BrokerRejected,
     ) -> Outcome:
         """A refusal is believed once a look-up a little later finds nothing."""
         try:
             await self._clock.sleep(broker.refusal_lookup_delay_s)
-            found = await broker.fetch_order(
-                account_number, order.client_order_id, self._timings.broker_deadline_s
-            )
+            found = await self._find(broker, account_number, order, replacing)
         except BaseException as error:  # noqa: BLE001 - not confirmed is not known (E11)
             return Outcome(unknown=f"a refusal could not be confirmed ({type(error).__name__})")
         if found is not None:
             _log.error("refused_order_exists", order=order.id, code=refusal.code)
-            return Outcome(view=found)
+            return Outcome(view=believable(found, broker.capabilities))
         return Outcome(rejected=Reason(refusal.code, refusal.message))
+
+    async def _find(
+        self, broker: Broker, account_number: str, order: OrderRow, replacing: Replacing | None
+    ) -> BrokerOrderView | None:
+        """The order at the broker. One that changes another where it stands is there once that one has its terms."""
+        timeout_s = self._timings.broker_deadline_s
+        if replacing is None or not broker.capabilities.replaces_in_place:
+            return await broker.fetch_order(account_number, order.client_order_id, timeout_s)
+        view = await broker.fetch_order_by_id(account_number, replacing.broker_order_id, timeout_s)
+        return view if view is not None and shows(view, replacing.change) else None
+
+
+def _state(outcome: Outcome) -> str:
+    if outcome.view is not None:
+        return "ACCEPTED"
+    return "UNKNOWN" if outcome.rejected is None else "REJECTED"
 
 
 def _not_sent(why: str) -> Outcome:

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any
 
 import structlog
 
+from paiid.accounts.records import Account
 from paiid.accounts.service import AccountService
-from paiid.brokers import Broker
+from paiid.brokers import ORDER_WAIT_S, Broker
 from paiid.core.clock import Clock, new_id
 from paiid.core.db import CommitUnknown, Database, DatabaseUnavailable, UniqueViolation
 from paiid.core.failpoints import FailPoint, Probe
@@ -23,25 +25,29 @@ from paiid.feeds import FeedUnavailable
 from paiid.market.service import MarketService
 from paiid.stream.journal import Told, nobody
 from paiid.trading import store
-from paiid.trading.answers import intent_status, intent_view, nested_view
+from paiid.trading.answers import intent_status, intent_view
 from paiid.trading.book import Book
 from paiid.trading.claim import Claims
 from paiid.trading.commands import (
     Asked,
     Claim,
     Claimed,
-    DryRunPlan,
     Final,
     Known,
     Surroundings,
     TemplateUse,
+    closes_all,
     fingerprint,
 )
+from paiid.trading.dry_run import dry_answer
 from paiid.trading.limits import limits_of
 from paiid.trading.record import Recorded, Recorder, Recording
 from paiid.trading.records import OrderRow
 from paiid.trading.send import Sender
+from paiid.trading.stages import Stages
 from paiid.trading.timings import Timings
+from paiid.trading.used_keys import UsedKeys
+from paiid.trading.waiters import Waiters
 
 _log = structlog.get_logger("paiid.trading")
 _RECORD_TRIES_S = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -58,30 +64,6 @@ class Reply:
 
 OrdersOfTemplate = Callable[[str, TemplateUse], Awaitable[tuple[OrderRequest, ...]]]
 """User id and use -> the orders that it comes to. Raises Problem (404)."""
-
-
-class Waiters:
-    """Wakes calls that wait for their intent to become final in this process."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, asyncio.Future[tuple[int, str]]] = {}
-
-    def expect(self, intent_id: str) -> "asyncio.Future[tuple[int, str]]":
-        """A future of the final (status, body)."""
-        future: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
-        self._waiting[intent_id] = future
-        return future
-
-    def forget(self, intent_id: str) -> None:
-        """Nobody waits any more."""
-        self._waiting.pop(intent_id, None)
-
-    def tell(self, final: Mapping[str, tuple[int, str]]) -> None:
-        """Intents that a committed transaction made final."""
-        for intent_id, answer in final.items():
-            future = self._waiting.get(intent_id)
-            if future is not None and not future.done():
-                future.set_result(answer)
 
 
 class TradingService:
@@ -104,7 +86,9 @@ class TradingService:
         probe: Probe,
         templates: OrdersOfTemplate | None = None,
         told: Told = nobody,
+        stages: Stages | None = None,
     ) -> None:
+        self._stages = stages or Stages(clock)
         self._told = told
         self._orders_of_template = templates
         self._db = db
@@ -113,6 +97,7 @@ class TradingService:
         self._market = market
         self._accounts = accounts
         self._claims = claims
+        self._used_keys = UsedKeys(db, claims.client_order_id)
         self._recorder = recorder
         self._sender = sender
         self._timings = timings
@@ -122,6 +107,7 @@ class TradingService:
         self._probe = probe
         self._running: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._hold: Callable[[], str | None] = _nothing_holds
 
     # -- the call -----------------------------------------------------------------------------------
 
@@ -130,15 +116,31 @@ class TradingService:
 
         Raises Problem for what leaves no row (E5), DatabaseUnavailable before anything was claimed.
         """
+        with self._stages.timed("total"):
+            return await self._execute(principal, asked, key, request_id)
+
+    async def _execute(self, principal: Principal, asked: Asked, key: str, request_id: str | None) -> Reply:
         self._refuse_when_draining()
-        claim = await self._prepare(principal, asked, key, request_id)
+        with self._stages.timed("prepare"):
+            claim = await self._prepare(principal, asked, key, request_id)
         self._probe(FailPoint.BEFORE_CLAIM)
-        result = await self._claim(claim)
+        try:
+            with self._stages.timed("claim"):
+                result = await self._claim(claim)
+        except Problem:
+            self._stages.intents.add("problem")
+            raise
+        except DatabaseUnavailable:
+            self._stages.intents.add("unavailable")
+            raise
         self._probe(FailPoint.AFTER_CLAIM)
         if isinstance(result, Final):
+            self._stages.intents.add("refused")
             return Reply(result.status, result.body.encode())
         if isinstance(result, Known):
+            self._stages.intents.add("replayed")
             return self._replay(result)
+        self._stages.intents.add("claimed")
         waiter = self._waiters.expect(result.intent.id)
         task = asyncio.create_task(self._dispatch(result, claim), name="paiid-dispatch")
         self._running.add(task)
@@ -153,7 +155,7 @@ class TradingService:
         claim = await self._prepare(principal, asked, "", None, right="view")
         async with self._db.read(brief=True) as tx:
             plan = await self._claims.plan(tx, claim)
-        return Reply(200, encode(_dry_answer(plan)))
+        return Reply(200, encode(dry_answer(plan)))
 
     async def stop(self) -> None:
         """Refuse new claims, give sends in flight their time; what is left is E13's."""
@@ -164,6 +166,30 @@ class TradingService:
     def begin_draining(self) -> None:
         """From now on new claims get 503 (E13)."""
         self._draining = True
+
+    @property
+    def draining(self) -> bool:
+        """Whether the process is ending."""
+        return self._draining
+
+    def hold_claims(self, why: Callable[[], str | None]) -> None:
+        """Ask this before each claim: as long as it gives a reason, new claims get 503 and leave no row (E5); what was claimed before is
+        told as ever (E14)."""
+        self._hold = why
+
+    @property
+    def held(self) -> str | None:
+        """Why no claims are taken now, or None."""
+        return self._hold()
+
+    def _refuse_when_held(self) -> None:
+        why = self.held
+        if why is not None:
+            raise Problem(
+                Code.NOT_READY,
+                f"This replica takes no orders now: {why}. Nothing was sent; the same key may try again, best at another one.",
+                headers={"Retry-After": "5"},
+            )
 
     def _refuse_when_draining(self) -> None:
         if self._draining:
@@ -183,15 +209,25 @@ class TradingService:
         problem: Problem | None = None
         orders: tuple[OrderRequest, ...] | None = None
         try:
+            if right == "trade":
+                self._refuse_when_held()
             named, symbols = asked.account, asked.symbols()
             if asked.replace is not None:
                 named, symbols = await self._order_named(asked.replace.order_id)
             account = await self._accounts.resolve(principal, named, "trade" if right == "trade" else "view")
+            if key and asked.replace is None:
+                elsewhere = await self._used_keys.account_of(
+                    principal.user_id, key, len(asked.orders), account, named=named is not None
+                )
+                if elsewhere is not None:
+                    account = await self._accounts.resolve(principal, elsewhere, "trade")
             account_id = account.id
             if asked.template is not None:
                 orders = await self._templates(principal.user_id, asked.template)
                 symbols = replace(asked, orders=orders).symbols()
             surroundings = await self._surroundings(principal, account.broker, symbols)
+            if right == "trade":
+                self._require_budget(account, closes_all(asked))
         except Problem as found:
             problem = found
         except FeedUnavailable as silent:
@@ -212,6 +248,17 @@ class TradingService:
             problem=problem,
             orders=orders,
         )
+
+    def _require_budget(self, account: Account, closes: bool) -> None:
+        """Raises Problem (429) where the broker would take no order now: it leaves no row, and the key may try again (E5)."""
+        free_s = self._brokers[account.broker].order_free_in_s(account.number, closes=closes)
+        if free_s is not None and free_s > ORDER_WAIT_S:
+            raise Problem(
+                Code.RATE_LIMITED,
+                f"The broker takes no more requests from this account for {ceil(free_s)} s. Nothing was sent; the same key "
+                "may try again then.",
+                headers={"Retry-After": str(ceil(free_s))},
+            )
 
     async def _templates(self, user_id: str, use: TemplateUse) -> tuple[OrderRequest, ...]:
         if self._orders_of_template is None:
@@ -315,6 +362,7 @@ class TradingService:
                 return
             self._probe(FailPoint.AFTER_RECORD)
             for account_id, order_id, what in recorded.alarms:
+                self._stages.alarms.add(what)
                 _log.error("alarm", account=account_id, order=order_id, what=what)
             if outcome.unknown is not None:
                 self._on_unknown()
@@ -333,7 +381,8 @@ class TradingService:
         """Record the outcome; None where the database stayed away, and the resolver will have to look it up."""
         for pause_s in (*_RECORD_TRIES_S, None):
             try:
-                recorded = await self._db.commit_with(self._recorder.batch, recording)
+                with self._stages.timed("record"):
+                    recorded = await self._db.commit_with(self._recorder.batch, recording)
             except DatabaseUnavailable as problem:
                 _log.warning("outcome_not_recorded", order=recording.order_id, reason=str(problem))
             else:
@@ -402,6 +451,11 @@ class TradingService:
             self._waiters.tell(book.final)
 
 
+def _nothing_holds() -> str | None:
+    """There is no reason to refuse a claim."""
+    return None
+
+
 def _no_quote(symbol: str) -> Quote | None:
     """There are no prices for the broker at hand."""
     return None
@@ -409,26 +463,3 @@ def _no_quote(symbol: str) -> Quote | None:
 
 def _nothing() -> Surroundings:
     raise Problem(Code.INTERNAL, "The request was not prepared.")
-
-
-def _dry_answer(plan: DryRunPlan) -> dict[str, object]:
-    orders: list[dict[str, object]] = []
-    for order, children, value in zip(plan.rows, plan.children, plan.values, strict=True):
-        view = nested_view(order, children)
-        for absent in ("id", "intent_id", "client_order_id", "broker_order_id", "version", "submitted_at"):
-            view[absent] = None
-            for leg in view["legs"]:
-                leg[absent] = None
-        view["state"] = "WOULD_SEND" if order.reason is None else order.state.value
-        for leg in view["legs"]:
-            leg["parent_id"], leg["state"] = None, view["state"]
-        view["estimated_value"] = value
-        orders.append(view)
-    return {
-        "accepted": all(order.reason is None for order in plan.rows),
-        "dryRun": True,
-        "mode": plan.account.mode,
-        "account": plan.account.id,
-        "buying_power_after": plan.buying_power,
-        "orders": orders,
-    }

@@ -40,27 +40,26 @@ Write = tuple[Statement, Sequence[dict[str, Any]]]
 """Rows to write with their statement, for `Tx.write`."""
 
 _ACCOUNTS = select(*[accounts.c[name] for name in ACCOUNT_FIELDS]).where(any_of(accounts.c.id, "b_ids"))
-_LOCK_ACCOUNTS = statement(_ACCOUNTS.order_by(accounts.c.id).with_for_update())
-_LOAD_ACCOUNTS = statement(_ACCOUNTS)
+LOCK_ACCOUNTS = statement(_ACCOUNTS.order_by(accounts.c.id).with_for_update())
+LOAD_ACCOUNTS = statement(_ACCOUNTS)
 _ALL_ACCOUNTS = statement(select(*[accounts.c[name] for name in ACCOUNT_FIELDS]).order_by(accounts.c.id))
-_POSITIONS = statement(
+POSITIONS = statement(
     select(*[positions.c[name] for name in POSITION_FIELDS]).where(any_of(positions.c.account_id, "b_ids"))
 )
-_GRANTS = statement(
+_GRANTS = (
     select(grants.c.user_id, grants.c.account_id, grants.c.access)
     .where(any_of(grants.c.user_id, "b_users"))
     .order_by(grants.c.user_id, grants.c.account_id)
-    .with_for_update(read=True)
 )
-_INTENTS_BY_KEY = statement(
+LOAD_GRANTS = statement(_GRANTS)
+LOCK_GRANTS = statement(_GRANTS.with_for_update(read=True))
+INTENTS_BY_KEY = statement(
     select(*[intents.c[name] for name in INTENT_FIELDS]).where(any_of(intents.c.user_key, "b_keys"))
 )
-_INTENTS = statement(
-    select(*[intents.c[name] for name in INTENT_FIELDS]).where(any_of(intents.c.id, "b_ids"))
-)
+INTENTS = statement(select(*[intents.c[name] for name in INTENT_FIELDS]).where(any_of(intents.c.id, "b_ids")))
 _ORDER_COLUMNS = [orders.c[name] for name in ORDER_FIELDS]
 _ORDERS = statement(select(*_ORDER_COLUMNS).where(any_of(orders.c.id, "b_ids")))
-_ORDERS_OF_INTENTS = statement(
+ORDERS_OF_INTENTS = statement(
     select(*_ORDER_COLUMNS).where(any_of(orders.c.intent_id, "b_ids")).order_by(orders.c.position)
 )
 _ORDERS_BY_CLIENT_ID = statement(
@@ -195,13 +194,13 @@ _EXPIRED_BODIES = statement(
 
 async def lock_accounts(tx: Tx, ids: Sequence[str]) -> dict[str, AccountRow]:
     """The accounts, locked in the order of their ids."""
-    rows = await tx.fetch(_LOCK_ACCOUNTS, {"b_ids": sorted(set(ids))})
+    rows = await tx.fetch(LOCK_ACCOUNTS, {"b_ids": sorted(set(ids))})
     return {row["id"]: account_from(row) for row in rows}
 
 
 async def load_accounts(tx: Tx, ids: Sequence[str]) -> dict[str, AccountRow]:
     """The accounts, without a lock."""
-    rows = await tx.fetch(_LOAD_ACCOUNTS, {"b_ids": sorted(set(ids))})
+    rows = await tx.fetch(LOAD_ACCOUNTS, {"b_ids": sorted(set(ids))})
     return {row["id"]: account_from(row) for row in rows}
 
 
@@ -212,52 +211,24 @@ async def load_all_accounts(tx: Tx) -> list[AccountRow]:
 
 async def load_positions(tx: Tx, account_ids: Sequence[str]) -> list[PositionRow]:
     """Every position row of these accounts, flat ones too."""
-    return [position_from(row) for row in await tx.fetch(_POSITIONS, {"b_ids": sorted(set(account_ids))})]
-
-
-async def load_for_claim(
-    tx: Tx, account_ids: Sequence[str], user_keys: Sequence[str]
-) -> tuple[list[PositionRow], dict[str, IntentRow]]:
-    """Positions of accounts that are locked already, and the intents of these keys, in one round trip."""
-    held, known = await tx.fetch_together(
-        [
-            (_POSITIONS, {"b_ids": sorted(set(account_ids))}),
-            (_INTENTS_BY_KEY, {"b_keys": sorted(set(user_keys))}),
-        ]
-    )
-    return [position_from(row) for row in held], {row["user_key"]: intent_from(row) for row in known}
-
-
-async def load_for_record(
-    tx: Tx, account_ids: Sequence[str], intent_ids: Sequence[str]
-) -> tuple[list[PositionRow], list[IntentRow], list[OrderRow]]:
-    """Positions of accounts that are locked already, and these intents with all their orders, in one round trip."""
-    ids = {"b_ids": sorted(set(intent_ids))}
-    held, found, placed = await tx.fetch_together(
-        [(_POSITIONS, {"b_ids": sorted(set(account_ids))}), (_INTENTS, ids), (_ORDERS_OF_INTENTS, ids)]
-    )
-    return (
-        [position_from(row) for row in held],
-        [intent_from(row) for row in found],
-        [order_from(row) for row in placed],
-    )
+    return [position_from(row) for row in await tx.fetch(POSITIONS, {"b_ids": sorted(set(account_ids))})]
 
 
 async def lock_grants(tx: Tx, user_ids: Sequence[str]) -> dict[tuple[str, str], str]:
     """(user, account) -> 'view' or 'trade', locked shared so that a revocation serialises with the claim."""
-    rows = await tx.fetch(_GRANTS, {"b_users": sorted(set(user_ids))})
+    rows = await tx.fetch(LOCK_GRANTS, {"b_users": sorted(set(user_ids))})
     return {(row["user_id"], row["account_id"]): row["access"] for row in rows}
 
 
 async def find_intents_by_key(tx: Tx, user_keys: Sequence[str]) -> dict[str, IntentRow]:
     """user_key -> intent."""
-    rows = await tx.fetch(_INTENTS_BY_KEY, {"b_keys": sorted(set(user_keys))})
+    rows = await tx.fetch(INTENTS_BY_KEY, {"b_keys": sorted(set(user_keys))})
     return {row["user_key"]: intent_from(row) for row in rows}
 
 
 async def load_intents(tx: Tx, ids: Sequence[str]) -> dict[str, IntentRow]:
     """id -> intent."""
-    rows = await tx.fetch(_INTENTS, {"b_ids": sorted(set(ids))})
+    rows = await tx.fetch(INTENTS, {"b_ids": sorted(set(ids))})
     return {row["id"]: intent_from(row) for row in rows}
 
 
@@ -268,7 +239,7 @@ async def load_orders(tx: Tx, ids: Sequence[str]) -> list[OrderRow]:
 
 async def load_orders_of_intents(tx: Tx, intent_ids: Sequence[str]) -> list[OrderRow]:
     """All orders of these intents, by position."""
-    rows = await tx.fetch(_ORDERS_OF_INTENTS, {"b_ids": sorted(set(intent_ids))})
+    rows = await tx.fetch(ORDERS_OF_INTENTS, {"b_ids": sorted(set(intent_ids))})
     return [order_from(row) for row in rows]
 
 

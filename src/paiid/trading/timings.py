@@ -27,6 +27,10 @@ class Timings:
     recompare_s: float = 10.0
     """How often an account whose books differ is compared."""
 
+    import_retry_s: float = 5.0
+    """How often a broker that does not answer is asked for what it has taken since a backup; one that answers, and does not
+    tell enough, a sixth as often."""
+
     def check(self, lookup_lag_s: float) -> None:
         """The horizon must exceed the deadline plus the broker's look-up lag (E12)."""
         if self.horizon_s <= self.send_window_s + self.broker_deadline_s + lookup_lag_s:

@@ -128,14 +128,16 @@ def external_order(
     view: BrokerOrderView,
     execution: BrokerExecution | None,
     parent: OrderRow | None = None,
+    name: str | None = None,
 ) -> OrderRow:
-    """An order at the broker that is not ours, taken into the ledger (contract E18)."""
+    """An order at the broker that is not ours, taken into the ledger (contract E18). `name`: the client's id of it, where no
+    other order has the same."""
     order = blank_order(
         book.now_us,
         id=new_id(book.clock, "ord"),
         account_id=account.id,
         origin="external",
-        client_order_id=view.client_order_id or f"ext-{view.broker_order_id}",
+        client_order_id=name or f"ext-{view.broker_order_id}",
         broker_order_id=view.broker_order_id,
         state=Submission.ACCEPTED,
         status=OrderStatus.NEW,
