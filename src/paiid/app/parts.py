@@ -1,28 +1,29 @@
 """What one process is made of: every part by a plain constructor call, started and ended in order."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
 from fastapi import FastAPI
 
 from paiid.accounts.service import AccountService
+from paiid.app.around import Around, load_ahead
+from paiid.app.operations import Operations
 from paiid.app.streams import Streams
+from paiid.app.wired import Wired
 from paiid.auth.service import AuthService
 from paiid.brokers import Broker
-from paiid.brokers.configured import alpaca_broker
+from paiid.brokers.configured import real_brokers
 from paiid.brokers.paper import PaperBroker
 from paiid.core.accounting import Accounting
-from paiid.core.bus import Bus
 from paiid.core.clock import Clock, new_id
-from paiid.core.configured import configured_bus
+from paiid.core.configured import configured_bus, configured_shared
 from paiid.core.db import Database, make_database
 from paiid.core.failpoints import Probe
 from paiid.core.leases import Leases
-from paiid.core.limits import RateLimiter
 from paiid.core.settings import Settings
 from paiid.core.tasks import Background
+from paiid.core.tracing import NO_TRACES, Tracer
 from paiid.domain.terms import AccountTerms
 from paiid.feeds import Feed
 from paiid.feeds.configured import configured_feed, hours_beside
@@ -39,17 +40,20 @@ from paiid.options.surface import SurfaceReader
 from paiid.options.what_if import WhatIfService
 from paiid.portfolio.dayroll import DayRoll
 from paiid.portfolio.service import PortfolioService
-from paiid.system.health import Health
-from paiid.system.probes import broker_probe, bus_probe, operator_details, streaming_probe
-from paiid.trading.desk import Desk, load_secret
+from paiid.stream.tick_traces import TickTraces
+from paiid.system.skew import Skew
+from paiid.trading.desk import Desk, load_secret, load_shared_secret
 from paiid.trading.environment import EnvironmentAccounts
 from paiid.trading.halt import HaltService
 from paiid.trading.halt_sweep import Sweeper
 from paiid.trading.latch import Latch
 from paiid.trading.ledger import LedgerService
 from paiid.trading.reset import ResetService
+from paiid.trading.stages import Stages
 from paiid.trading.templates import TemplateService
 from paiid.trading.timings import Timings
+from paiid.wires.governor import Governors
+from paiid.wires.shared_budget import SharedBudget
 
 _log = structlog.get_logger("paiid.app")
 
@@ -68,7 +72,9 @@ class Parts:
         timings: Timings,
         wrap_broker: Callable[[Broker], Broker] | None,
         paper_terms: AccountTerms,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
+        self._tracer = tracer
         self._paper_terms = paper_terms
         self._wrap_broker = wrap_broker
         self._settings = settings
@@ -79,23 +85,35 @@ class Parts:
         self._probe = probe
         self._timings = timings
         self._stops: list[Callable[[], Awaitable[Any]]] = []
+        self._parts: list[Any] = []
 
     async def start(self, app: FastAPI) -> None:
         """Open the database, wire the services, begin the background work. Raises DatabaseUnavailable."""
         settings, clock = self._settings, self._clock
+        await load_ahead(settings)
         db: Database = make_database(settings.database, clock)
         await db.start()
         self._stops.append(db.stop)
         leases = Leases(db, new_id(clock, "rep"))
+        skew = Skew(db, clock)
+        await skew.measure()
+        leases.yield_while(lambda _: skew.reason() is not None)
         secret = await load_secret(db, clock)
-        bus = configured_bus(settings, clock, secret)
+        shared_secret = await load_shared_secret(db, secret)
+        bus = configured_bus(settings, clock, shared_secret)
         await self._run(bus)
+        shared = configured_shared(settings, clock, shared_secret)
+        await self._run(shared)
+        governors = Governors(clock, SharedBudget(clock, bus) if bus.shared else None, self._tracer)
+        await self._run(governors)
         if self._feed is None:
-            feed, hours = configured_feed(settings, clock)
+            feed, hours = configured_feed(settings, clock, governors)
         else:
             feed, hours = self._feed, hours_beside(self._feed, settings)
         board, demand = Board(), Demand(clock)
         streams = Streams(db, clock, bus)
+        if self._tracer.on:
+            TickTraces(self._tracer, clock, board, streams.hub)
         upstream = Upstream(
             # One process has nobody to share the market with.
             leases if settings.on_postgres or bus.shared else None,
@@ -107,10 +125,10 @@ class Parts:
             demand,
             sockets=streams.sockets_by_user,
         )
-        market = MarketService(feed, clock, hours, board, demand, lambda: upstream.state)
+        market = MarketService(feed, clock, hours, board, demand, lambda: upstream.state, shared.cache)
         await self._run(market)
         accounts = AccountService(db, clock, settings, self._paper_terms)
-        auth = AuthService(db, clock, settings, RateLimiter(clock), accounts.open_paper_account)
+        auth = AuthService(db, clock, settings, shared.throttle, accounts.open_paper_account)
         await auth.start()
         self._stops.append(auth.stop)
         venue: Broker = self._broker or PaperBroker(
@@ -120,9 +138,8 @@ class Parts:
         if self._wrap_broker is not None:
             venue = self._wrap_broker(venue)
         brokers: dict[str, Broker] = {venue.name: venue}
-        alpaca = alpaca_broker(settings, clock)
-        if alpaca is not None:
-            brokers[alpaca.name] = alpaca if self._wrap_broker is None else self._wrap_broker(alpaca)
+        for real in real_brokers(settings, clock, governors):
+            brokers[real.name] = real if self._wrap_broker is None else self._wrap_broker(real)
         for one in brokers.values():
             await self._run(one)
         latch = Latch(settings.data_dir)
@@ -130,9 +147,10 @@ class Parts:
         desk = Desk(
             db, clock, brokers, market, accounts, latch, leases, secret,
             settings.idmp_ttl_seconds, self._timings, self._probe, templates.orders_of,
-            told=streams.told, halts_changed=streams.halts.nudge,
+            told=streams.told, halts_changed=streams.halts.nudge, stages=Stages(clock, self._tracer),
         )  # fmt: skip
         desk.start()
+        self._parts.append(desk)
         self._stops.append(desk.stop)
         environment = EnvironmentAccounts(
             db, clock, brokers, accounts, self._timings.broker_deadline_s, desk.compare_soon, streams.told
@@ -164,50 +182,31 @@ class Parts:
             self._run, settings, feed, board, demand, upstream, market, auth, accounts, state.portfolio
         )
         await self._run(upstream)
-        state.upstream, state.bus, state.hub = upstream, bus, streams.hub
-        state.health = await self._health(db, desk, brokers, market, upstream, bus)
+        state.upstream, state.bus, state.hub, state.governors = upstream, bus, streams.hub, governors
+        state.shared = shared
+        state.failing = self._failing
+        wired = Wired(
+            settings, clock, self._accounting, db, leases, bus, shared, governors, brokers, feed, market, upstream,
+            streams, desk, halts, pool, auth, accounts, state.options, state.portfolio, state.ledger, environment,
+            skew,
+        )  # fmt: skip
+        state.health = await Operations(wired).start(self._run, state)
+        await Around(wired).start(self._run, state)
+
+    def _failing(self) -> dict[str, str]:
+        """Background work that has broken just now, of every part that has some and tells of it."""
+        return {name: what for part in self._parts for name, what in getattr(part, "failing", {}).items()}
 
     async def _run(self, part: Any) -> None:
+        self._parts.append(part)
         await part.start()
         self._stops.append(part.stop)
 
     async def _run_in_background(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         background = Background(self._clock)
+        self._parts.append(background)
         background.begin(name, work)
         self._stops.append(background.stop)
-
-    async def _health(
-        self,
-        db: Database,
-        desk: Desk,
-        brokers: Mapping[str, Broker],
-        market: MarketService,
-        upstream: Upstream,
-        bus: Bus,
-    ) -> Health:
-        """The broker that counts is the one where orders go by default."""
-        main = brokers.get(self._settings.broker) or next(iter(brokers.values()))
-        health = Health(
-            db,
-            self._clock,
-            self._accounting,
-            probes={
-                "broker": broker_probe(db, main),
-                "streaming": streaming_probe(upstream),
-                **({"redis": bus_probe(bus)} if bus.shared else {}),
-            },
-            gates={"trading": desk.not_ready},
-            details=operator_details(db, main, market, upstream),
-        )
-        await health.probe()
-        task = asyncio.create_task(health.run(), name="paiid-health")
-
-        async def stop() -> None:
-            task.cancel()
-            await asyncio.wait([task])
-
-        self._stops.append(stop)
-        return health
 
     async def stop(self) -> None:
         """End everything in the reverse order; one part that fails does not keep the others up."""

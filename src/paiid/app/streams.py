@@ -60,7 +60,7 @@ class Streams:
         portfolio: PortfolioService,
     ) -> StreamService:
         """Wire what needs the other services, and start all in order."""
-        quotes = QuoteChannels(self.hub, board, demand, delayed=feed.delayed)
+        quotes = QuoteChannels(self.hub, board, demand, delayed=lambda: feed.delayed)
         upstream.on_epoch(quotes.begin_epoch)
         live = LivePortfolio(portfolio, self.journal, board, demand, self.hub, self._clock)
         self.hub.register("portfolio", live)

@@ -48,6 +48,9 @@ def serve(
     Refuses to start (exit code 2) with settings that are wrong, telling one line for each problem; and (exit code 1)
     beside another server on the same SQLite file, on a port in use, or on a database of another version.
     """
+    from paiid.cli.lean import import_without_colours
+
+    import_without_colours()
     from paiid.cli.serve import run
 
     run(migrate_first=migrate)
@@ -57,7 +60,8 @@ def serve(
 def doctor() -> None:
     """Show the effective configuration, secrets masked, and probe each dependency.
 
-    Exit code 1 if something is down, 2 if the settings are wrong. Beside a running server it disturbs nothing.
+    Asks Alpaca and Tradier, where their keys are set, for the accounts and for one quote. Exit code 1 if something is
+    down, 2 if the settings are wrong. Beside a running server it disturbs nothing.
     """
     from paiid.cli.doctor import run
 
@@ -114,6 +118,78 @@ def resume(
     lift(scope, epoch, reason)
 
 
+@app.command()
+def backup(
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            help="Where to; - is standard output, DATA_DIR/backups with the time as name if not given.",
+            metavar="FILE",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check that FILE is whole; nothing is written.")
+    ] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            "--keep", min=1, help="Then remove all but so many of the backups named by this command."
+        ),
+    ] = None,
+) -> None:
+    """Write everything in the database, as of one instant, to a file. Beside a running server it holds nothing up.
+
+    The file holds password hashes and the install's own secrets. It can be restored into SQLite and into PostgreSQL.
+    """
+    from paiid.cli import backup as work
+
+    if not verify:
+        work.make(file, keep)
+    elif file is None or file == "-":
+        raise typer.BadParameter("name the file to check")
+    else:
+        work.verify(file)
+
+
+@app.command()
+def restore(
+    file: Annotated[str, typer.Argument(help="A file that `paiid backup` has made.", metavar="FILE")],
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Also where there are users: a SQLite file is put aside, what PostgreSQL holds is dropped.",
+        ),
+    ] = False,
+    keep_tokens: Annotated[
+        bool,
+        typer.Option("--keep-tokens", help="Keep API tokens, also those that were revoked after the backup."),
+    ] = False,
+) -> None:
+    """Make the database of a backup: all of it, or nothing. No server may be running.
+
+    Trading comes up halted, and cannot be resumed before a server has fetched the orders that the brokers have taken
+    since the backup. Sessions end, and API tokens are revoked.
+    """
+    from paiid.cli.restore import run
+
+    run(file, replace=replace, keep_tokens=keep_tokens)
+
+
+@app.command("restore-accept")
+def restore_accept(
+    account: Annotated[str, typer.Argument(help="The account's id.", metavar="ACCOUNT")],
+    reason: Annotated[str, typer.Option("--reason", help="How you know; kept in the audit.")],
+) -> None:
+    """Say of a restored account that no order since the backup is missing, where its broker does not tell. Audited.
+
+    A key that was used after the backup, and whose order is not in the ledger, would be executed anew by a retry.
+    """
+    from paiid.cli.restore import accept
+
+    accept(account, reason)
+
+
 @users.command("add")
 def user_add(
     email: Email,
@@ -124,6 +200,18 @@ def user_add(
     from paiid.cli.users import add
 
     add(email, role, password_stdin)
+
+
+@users.command("invite")
+def user_invite(
+    email: Email,
+    role: Annotated[str, typer.Option("--role", help="trader or viewer.")] = "trader",
+    hours: Annotated[int, typer.Option("--hours", min=1, max=720, help="Hours until it expires.")] = 72,
+) -> None:
+    """Let somebody register with a password of his own. The code is shown once, alone on standard output."""
+    from paiid.cli.users import invite
+
+    invite(email, role, hours)
 
 
 @users.command("list")
@@ -226,7 +314,11 @@ def orders_settle(
         str, typer.Argument(help="placed or not-placed, as the broker itself told you.", metavar="OUTCOME")
     ],
 ) -> None:
-    """Say what became of an order that is UNKNOWN, after asking the broker. Audited; it cannot be taken back."""
+    """Say what became of an order that is UNKNOWN, after asking the broker. Audited; it cannot be taken back.
+
+    Most are settled by themselves within a minute. Not so where the broker does not answer, and where it has forgotten
+    the order with its day, as Tradier does.
+    """
     from paiid.cli.orders import settle
 
     settle(order_id, outcome)
@@ -294,13 +386,84 @@ def sim_alpaca(
         bool, typer.Option("--public", help="Allow a --host that other machines can reach.")
     ] = False,
 ) -> None:
-    """Simulate Alpaca's trading API, its order stream and its failures, until SIGTERM or Ctrl-C.
+    """Simulate Alpaca's trading and market data API, its streams and its failures, until SIGTERM or Ctrl-C.
 
-    Real clients work against it, given its URL. How to make it fail stands in docs/simulators.md.
+    Real clients work against it, given its URL (docs/simulator-alpaca.md). How to make it fail stands in docs/simulators.md.
     """
-    from paiid.cli.sim import run_alpaca
+    from paiid.cli.sim_alpaca import run_alpaca
 
     run_alpaca(
         host, port, data, fresh=fresh, public=public, seed=seed, hours=hours, rate_limit=rate_limit,
         partial_fills=partial_fills, key=key, connections=connections, text_frames=text_frames, sync=sync,
+    )  # fmt: skip
+
+
+@simulators.command("tradier")
+def sim_tradier(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8791,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Where books and ledger are; DATA_DIR/sim-tradier if not given."),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget all orders, accounts and the ledger.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Of the market, of partial fills and of faults.")] = 1,
+    hours: Annotated[str, typer.Option("--hours", help="always, or exchange.")] = "always",
+    sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--sandbox",
+            help="As Tradier's sandbox: quotes 15 minutes old, no market stream, no history, no orders overnight.",
+        ),
+    ] = False,
+    rate_limit: Annotated[
+        int | None,
+        typer.Option(
+            "--rate-limit",
+            min=0,
+            help="Requests of a token in a minute in each bucket; 0 for no limit, Tradier's own if not given.",
+        ),
+    ] = None,
+    partial_fills: Annotated[
+        float, typer.Option("--partial-fills", min=0, max=1, help="Share of orders that fill in part first.")
+    ] = 0.1,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            help="One more token, for this account or one of its own.",
+            metavar="TOKEN[:ACCOUNT]",
+        ),
+    ] = None,
+    null_text: Annotated[
+        bool,
+        typer.Option(
+            "--null-text/--no-null-text", help='An empty collection is the text "null", or else null.'
+        ),
+    ] = True,
+    market_first_legs: Annotated[
+        str,
+        typer.Option(
+            "--market-first-legs", help="allow or deny market orders as the entry of an oto or otoco."
+        ),
+    ] = "deny",
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Have each entry of the ledger on the disk before going on.")
+    ] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Allow a --host that other machines can reach.")
+    ] = False,
+) -> None:
+    """Simulate Tradier's brokerage and market data API, its streams and its failures, until SIGTERM or Ctrl-C.
+
+    Real clients work against it, given its URL (docs/simulator-tradier.md). How to make it fail stands in docs/simulators.md.
+    """
+    from paiid.cli.sim_tradier import run_tradier
+
+    run_tradier(
+        host, port, data, fresh=fresh, public=public, seed=seed, hours=hours, rate_limit=rate_limit,
+        partial_fills=partial_fills, token=token, sandbox=sandbox, null_text=null_text,
+        market_first_legs=market_first_legs, sync=sync,
     )  # fmt: skip

@@ -5,7 +5,6 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,9 @@ import typer
 from sqlalchemy import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from paiid.brokers import Broker, BrokerError, BrokerRejected
+from paiid.cli.doctor_around import ai, collector, disks, sentry
+from paiid.cli.findings import Finding
 from paiid.cli.session import fail, opened, settings_or_exit, table
 from paiid.core.clock import SystemClock, new_id
 from paiid.core.db import DatabaseUnavailable, statement
@@ -23,21 +25,16 @@ from paiid.core.migrate import SchemaError, require_current
 from paiid.core.settings import Settings, describe, known_secrets, mask_url
 from paiid.core.tables import leases
 from paiid.trading.latch import Latch
+from paiid.wires.governor import Governors
+
+__all__ = ["Finding", "probe", "run"]
 
 _WRITE = statement(insert(leases))
 _MAX_DRIFT_S = 2.0
+_OFF_S = 30.0
 _PROBE_S = 3.0
 _SYMBOL = "SPY"
 _EARLIEST_US = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one probe found."""
-
-    name: str
-    status: Literal["up", "warning", "down"]
-    detail: str
 
 
 class _NothingKept(Exception):
@@ -69,6 +66,11 @@ def probe(settings: Settings) -> list[Finding]:
         _redis,
         _broker,
         _alpaca,
+        _tradier,
+        ai,
+        sentry,
+        collector,
+        disks,
         _clock,
         _latch,
     )
@@ -160,7 +162,8 @@ def _market(settings: Settings) -> Finding:
         return _recording(settings)
 
     async def quote() -> str:
-        feed, _ = configured_feed(settings, SystemClock())
+        clock = SystemClock()
+        feed, _ = configured_feed(settings, clock, Governors(clock))
         await feed.start()
         try:
             async with asyncio.timeout(_PROBE_S):
@@ -171,7 +174,8 @@ def _market(settings: Settings) -> Finding:
             raise FeedUnavailable(f"no quote for {_SYMBOL}")
         return f"{found.source}: {_SYMBOL} {found.bid} x {found.ask}"
 
-    where = f"{settings.alpaca_data_url}: " if settings.market_data == "alpaca" else ""
+    urls = {"alpaca": settings.alpaca_data_url, "tradier": settings.tradier_api_base_url}
+    where = f"{urls[settings.market_data]}: " if settings.market_data in urls else ""
     try:
         return Finding("market data", "up", asyncio.run(quote()))
     except (FeedUnavailable, TimeoutError) as error:
@@ -232,7 +236,6 @@ def _redis(settings: Settings) -> Finding:
 
 
 def _broker(settings: Settings) -> Finding:
-    from paiid.brokers import BrokerError
     from paiid.brokers.paper import PaperBroker
     from paiid.core.leases import Leases
     from paiid.domain.calendar import hours_of
@@ -257,14 +260,34 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _alpaca(settings: Settings) -> Finding:
-    from paiid.brokers import BrokerError, BrokerRejected
     from paiid.brokers.configured import alpaca_broker
 
-    broker = alpaca_broker(settings, SystemClock())
+    clock = SystemClock()
+    broker = alpaca_broker(settings, clock, Governors(clock))
     if broker is None:
         unread = settings.alpaca_live_api_key is not None and not settings.live_trading
         extra = "; live keys are read with LIVE_TRADING=true only" if unread else ""
         return Finding("alpaca", "up", f"no keys are set: not used{extra}")
+    return _ask_broker(broker, settings.alpaca_api_base_url, "the keys: check ALPACA_*_API_KEY and secret")
+
+
+def _tradier(settings: Settings) -> Finding:
+    from paiid.brokers.configured import tradier_broker
+
+    clock = SystemClock()
+    broker = tradier_broker(settings, clock, Governors(clock))
+    if broker is None:
+        if not settings.asks_tradier:
+            return Finding("tradier", "up", "no token is set: not used")
+        return Finding(
+            "tradier", "up", "market data alone: orders go to the live host with LIVE_TRADING=true only"
+        )
+    mend = "the token: check TRADIER_API_KEY, and that TRADIER_API_BASE_URL is of its environment"
+    return _ask_broker(broker, settings.tradier_api_base_url, mend)
+
+
+def _ask_broker(broker: Broker, where: str, mend: str) -> Finding:
+    """Its accounts; `mend` says what it does not take where it refuses who we are."""
 
     async def ask() -> str:
         await broker.start()
@@ -278,18 +301,15 @@ def _alpaca(settings: Settings) -> Finding:
             for one in found
         )
 
-    where = settings.alpaca_api_base_url
     try:
         told = asyncio.run(ask())
     except BrokerRejected as refusal:
         if refusal.code == "invalid_credentials":
-            return Finding(
-                "alpaca", "down", f"{where} does not take the keys: check ALPACA_*_API_KEY and secret"
-            )
-        return Finding("alpaca", "down", f"{where} refused: {refusal.message}")
+            return Finding(broker.name, "down", f"{where} does not take {mend}")
+        return Finding(broker.name, "down", f"{where} refused: {refusal.message}")
     except BrokerError as error:
-        return Finding("alpaca", "down", f"{where} cannot be reached: {error}")
-    return Finding("alpaca", "warning" if "blocked" in told or "suspended" in told else "up", told)
+        return Finding(broker.name, "down", f"{where} cannot be reached: {error}")
+    return Finding(broker.name, "warning" if "blocked" in told or "suspended" in told else "up", told)
 
 
 def _clock(settings: Settings) -> Finding:
@@ -311,6 +331,10 @@ def _clock(settings: Settings) -> Finding:
         drift = asyncio.run(drift_s())
     except DatabaseUnavailable:
         return Finding("clock", "warning", "cannot be compared with the database's")
+    if drift > _OFF_S:
+        return Finding(
+            "clock", "down", f"{drift:.0f} s from the database's: set it, no orders are taken with it"
+        )
     status: Literal["up", "warning"] = "up" if drift <= _MAX_DRIFT_S else "warning"
     return Finding("clock", status, f"{drift:.3f} s from the database's")
 

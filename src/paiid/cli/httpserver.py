@@ -14,10 +14,12 @@ from paiid.cli.refusal import refusal
 from paiid.core.limits import (
     BODY_TIMEOUT_S,
     HEAD_TIMEOUT_S,
+    MAX_BODY,
     MAX_BODY_ON_WIRE,
     MAX_CONNECTIONS,
     MAX_HEAD_BYTES,
     MAX_PIPELINED,
+    max_body,
 )
 from paiid.domain.errors import Code, Problem
 from paiid.stream.sinks import TRANSPORT
@@ -45,6 +47,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_begun = False
         self._bytes = 0
         """Of the head or the body that is being read."""
+        self._most_on_wire = self.max_body_on_wire
+        """Bytes of the body of this request, as sent."""
         self._over = False
 
     # -- the connection -----------------------------------------------------------------------------
@@ -65,7 +69,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._bytes += len(data)
         if self._over:
-            if self._bytes > self.max_body_on_wire and not self._answering():
+            if self._bytes > self._most_on_wire and not self._answering():
                 self.transport.close()
             return
         if self._in_head and not self._head_begun:
@@ -91,6 +95,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self.max_pipelined:
             raise ValueError("too many requests ahead of their answers")
         super().on_headers_complete()
+        # Of a request that becomes a WebSocket the path is not set.
+        most = max_body(self.scope["method"], self.scope.get("path", ""))
+        self._most_on_wire = self.max_body_on_wire + (most - MAX_BODY)
         self._in_head = False
         self._bytes = 0
         self._disarm()
@@ -141,7 +148,7 @@ class GuardedProtocol(HttpToolsProtocol):
                     f"The headers did not end within {self.max_head_bytes} bytes.",
                 )
             )
-        elif not self._in_head and self._bytes > self.max_body_on_wire:
+        elif not self._in_head and self._bytes > self._most_on_wire:
             self._refuse(Problem(Code.PAYLOAD_TOO_LARGE, "The body is too large as it is sent."))
         elif self._deadline is not None:
             return

@@ -1,4 +1,4 @@
-"""`paiid sim alpaca`: a simulated Alpaca on this machine, for bots and tests that speak to the real one."""
+"""What every `paiid sim` does: it takes a port and a directory, serves a simulator on them, and ends with a signal."""
 
 import asyncio
 import errno
@@ -8,6 +8,9 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,120 +19,95 @@ import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
 from paiid.cli.session import fail
-from paiid.core.clock import SystemClock
+from paiid.core.clock import Clock, SystemClock
 from paiid.core.db import DatabaseUnavailable
 from paiid.core.log import configure as configure_log
 from paiid.core.migrate import SchemaError, migrate
-from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID, DEFAULT_SECRET, BadKeys
-from paiid.sim.alpaca.serve import BACKLOG, SimServer, ignore_signals, server_config
-from paiid.sim.alpaca.world import SimWish, database_url, opened
+from paiid.sim.engine.books import database_url
+from paiid.sim.engine.serve import BACKLOG, SimApp, SimServer, ignore_signals, server_config
+
+__all__ = ["Plan", "check_host", "data_dir_of", "hours_named", "run"]
 
 MARKER = "paiid-sim"
 """A file that says that a directory is a simulator's: only such a one is emptied by --fresh."""
 
 
-def run_alpaca(
-    host: str,
-    port: int,
-    data: Path | None,
-    *,
-    fresh: bool,
-    public: bool,
-    seed: int,
-    hours: str,
-    rate_limit: int,
-    partial_fills: float,
-    key: str | None,
-    connections: int,
-    text_frames: bool,
-    sync: bool,
-) -> None:
-    """The command; returns once it has ended cleanly."""
-    _check_host(host, public)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One simulator to run. `opened` raises `bad_file` for accounts that cannot be read or added; `first_line` is what is
+    printed once it serves, given its URL; `secrets` are never logged."""
+
+    data_dir: Path
+    opened: Callable[[Clock], AbstractAsyncContextManager[SimApp]]
+    bad_file: type[ValueError]
+    first_line: Callable[[str], str]
+    secrets: Sequence[str]
+
+
+def hours_named(hours: str) -> Literal["always", "exchange"]:
+    """Ends with code 2 for other hours."""
     if hours not in ("always", "exchange"):
         fail("--hours must be always or exchange", 2)
-    market_hours: Literal["always", "exchange"] = "exchange" if hours == "exchange" else "always"
-    pair = _pair(key)
-    if data is None:
-        data = Path(os.environ.get("DATA_DIR") or "data") / "sim-alpaca"
-    wish = SimWish(
-        data,
-        seed=seed,
-        hours=market_hours,
-        rate_limit=rate_limit,
-        partial_fills=partial_fills,
-        key=pair,
-        max_connections=connections,
-        text_frames=text_frames,
-        sync_ledger=sync,
-    )
+    return "exchange" if hours == "exchange" else "always"
+
+
+def data_dir_of(data: Path | None, name: str) -> Path:
+    """Where the books are, if nothing is said: below the directory of our own data."""
+    return Path(os.environ.get("DATA_DIR") or "data") / name if data is None else data
+
+
+def run(plan: Plan, host: str, port: int, *, fresh: bool) -> None:
+    """Serve to the end; ends with code 1 and one line where that cannot be."""
     with _bind(host, port) as listener:
-        lock = _prepare(data, fresh)
+        lock = _prepare(plan.data_dir, fresh)
         try:
-            _run(wish, listener, host)
+            _run(plan, listener, host)
         finally:
             os.close(lock)
 
 
-def _run(wish: SimWish, listener: socket.socket, host: str) -> None:
-    """Serve to the end; ends with code 1 and one line where that cannot be."""
-    configure_log("WARNING", [DEFAULT_SECRET, *([] if wish.key is None else [wish.key[1]])])
+def _run(plan: Plan, listener: socket.socket, host: str) -> None:
+    configure_log("WARNING", list(plan.secrets))
     try:
-        migrate(database_url(wish.data_dir))
+        migrate(database_url(plan.data_dir))
     except SchemaError as error:
         fail(f"{error}; or start with --fresh")
     except (SQLAlchemyError, OSError) as error:
-        fail(f"the books in {wish.data_dir} cannot be opened ({type(error).__name__})")
+        fail(f"the books in {plan.data_dir} cannot be opened ({type(error).__name__})")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            started = runner.run(_serve(wish, listener, host))
-    except BadKeys as error:
+            started = runner.run(_serve(plan, listener, host))
+    except plan.bad_file as error:
         fail(str(error), 2)
     except (DatabaseUnavailable, OSError) as error:
-        fail(f"the simulator cannot run on {wish.data_dir}: {error}")
+        fail(f"the simulator cannot run on {plan.data_dir}: {error}")
     if not started:
         fail("the simulator could not start; the log above says why")
 
 
-async def _serve(wish: SimWish, listener: socket.socket, host: str) -> bool:
-    async with opened(wish, SystemClock()) as sim:
+async def _serve(plan: Plan, listener: socket.socket, host: str) -> bool:
+    async with plan.opened(SystemClock()) as sim:
         server = SimServer(sim, server_config(sim))
         ignore_signals()
-        typer.echo(_first_line(host, listener.getsockname()[1], wish))
+        port = listener.getsockname()[1]
+        typer.echo(plan.first_line(f"http://{f'[{host}]' if ':' in host else host}:{port}"))
         sys.stdout.flush()
         await server.serve(sockets=[listener])
         return server.started
 
 
-def _first_line(host: str, port: int, wish: SimWish) -> str:
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    key_id, secret = wish.key or (DEFAULT_KEY_ID, DEFAULT_SECRET)
-    keys = f"key {key_id}" + (f" with secret {secret}" if wish.key is None else "")
-    stream = url.replace("http", "ws", 1) + "/stream"
-    return f"Simulated Alpaca on {url}, stream on {stream}; {keys}; control it at {url}/sim"
-
-
-def _check_host(host: str, public: bool) -> None:
-    """Ends with code 2 for an address that others can reach, unless that is wanted."""
+def check_host(host: str, public: bool, secret: str) -> None:
+    """Ends with code 2 for an address that others can reach, unless that is wanted. `secret` is what everybody knows, with its verb."""
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         fail(f"--host must be an IP address, not {host}", 2)
     if not address.is_loopback and not public:
         fail(
-            f"--host {host} can be reached from other machines, and the default keys are known to everybody; "
+            f"--host {host} can be reached from other machines, and the default {secret} known to everybody; "
             "add --public if that is meant",
             2,
         )
-
-
-def _pair(key: str | None) -> tuple[str, str] | None:
-    if key is None:
-        return None
-    key_id, colon, secret = key.partition(":")
-    if not (key_id and colon and secret):
-        fail("--key must be ID:SECRET", 2)
-    return key_id, secret
 
 
 def _bind(host: str, port: int) -> socket.socket:

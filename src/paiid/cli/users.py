@@ -9,6 +9,7 @@ from typing import cast, get_args
 import typer
 
 from paiid.accounts.service import AccountService
+from paiid.auth.invites import Invites
 from paiid.auth.passwords import Passwords, check_password
 from paiid.auth.records import User
 from paiid.auth.session_store import end_sessions
@@ -102,6 +103,20 @@ def add(email_text: str, role_text: str, password_stdin: bool) -> None:
 
     with_database(work)
     typer.echo(f"{email} may sign in as {role}")
+
+
+def invite(email_text: str, role_text: str, hours: int) -> None:
+    """The command `user invite`."""
+    email, role = email_of(email_text), _role_of(role_text)
+
+    async def work(_: Settings, db: Database, clock: Clock) -> str:
+        async with db.begin() as tx:
+            await manage(tx)
+        return (await Invites(db, clock).make(CLI_ACTOR, role, email, hours))[1]
+
+    code = with_database(work)
+    typer.echo(f"{email} may register as {role} within {hours} hours, once, with this code:", err=True)
+    typer.echo(code)
 
 
 def show_all() -> None:

@@ -1,135 +1,128 @@
-"""Health in the background: dependencies are probed now and then, so that asking costs nothing."""
+"""How this process is, from memory: checks in the background and gates that say why it is not ready (docs/adr/0029)."""
 
-import asyncio
-import platform
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
-from paiid import __version__
 from paiid.core.accounting import Accounting
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable
 from paiid.core.instants import instant
+from paiid.core.json import encode
+from paiid.system.checks import Check, Checks, Down, Watch
+from paiid.system.load import Load
 
-_EVERY_S = 1.0
-_PROBE_S = 2.0
-_PACE_S = {"broker": 30.0}
-"""Probes that cost somebody else something are asked less often while they are up."""
 _DEPENDENCIES = ("database", "redis", "streaming", "broker", "ai")
-"""Always told, so that a page can rely on them; one without a probe is unconfigured, which is not down."""
-Probe = Callable[[], Awaitable[str]]
-"""Proves that a dependency answers, and names it. Raises anything where it does not."""
-
-
-class Down(Exception):
-    """A dependency is down, in words that may be shown to anybody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One dependency at its last probe: up, down or unconfigured."""
-
-    status: str
-    latency_ms: float | None
-    detail: str
-    at_s: float = 0.0
-
-
+"""Always told, so that a page can rely on them; one without a check is unconfigured, which is not down."""
 _UNCONFIGURED = Check("unconfigured", None, "not configured")
+_READY = b'{"ready":true}'
+_AGAIN_S = 0.3
+"""A question to the database that fails sooner is put once more: it met a connection that was broken while it lay idle."""
 
 
 class Health:
-    """Probes each dependency every second. `gates` say why the service is not ready yet, or None."""
+    """Asks each dependency every few seconds. `gates` say why the service is not ready yet, or None; `details` are
+    sections of `/detailed`, each of which may raise DatabaseUnavailable."""
 
     def __init__(
         self,
         db: Database,
         clock: Clock,
         accounting: Accounting,
-        probes: Mapping[str, Probe],
+        probes: Mapping[str, Watch],
         gates: Mapping[str, Callable[[], str | None]],
         details: Mapping[str, Callable[[], Awaitable[Any]]],
     ) -> None:
         self._db = db
         self._clock = clock
-        self._accounting = accounting
-        self._probes = {"database": self._probe_database, **probes}
         self._gates = gates
         self._details = details
-        self._started_s = clock.monotonic_s()
-        self._checks: dict[str, Check] = {}
-        self._process = psutil.Process()
+        self._load = Load(clock, accounting)
+        self._checks = Checks(clock)
+        self.register("database", Watch(self._ask_database, unready="the database cannot be reached"))
+        for name, watch in probes.items():
+            self.register(name, watch)
+        self._not_ready: tuple[str, bytes] = ("", b"")
+
+    def register(self, name: str, watch: Watch) -> None:
+        """One more check."""
+        self._checks.register(name, watch)
+
+    # -- readiness ------------------------------------------------------------------------------------
 
     @property
     def reason(self) -> str | None:
-        """Why requests should go elsewhere, or None: from the last probe, and the gates as they are now."""
-        if not self._checks:
-            return "the first checks are still running"
-        if self._checks["database"].status != "up":
-            return "the database cannot be reached"
+        """Why requests should go elsewhere, or None: from the last checks, and the gates as they are now."""
+        if self._checks.reason is not None:
+            return self._checks.reason
         for gate in self._gates.values():
             reason = gate()
             if reason is not None:
                 return reason
         return None
 
+    def ready(self) -> tuple[int, bytes]:
+        """The answer of `/ready`: status and body, encoded once for each reason."""
+        reason = self.reason
+        if reason is None:
+            return 200, _READY
+        if self._not_ready[0] != reason:
+            self._not_ready = (reason, encode({"ready": False, "reason": reason}))
+        return 503, self._not_ready[1]
+
+    # -- the checks -----------------------------------------------------------------------------------
+
     async def run(self) -> None:
-        """Probe until cancelled."""
-        while True:
-            await self.probe()
-            await self._clock.sleep(_EVERY_S)
+        """Ask until cancelled."""
+        await self._checks.run()
 
     async def probe(self) -> None:
-        """One round."""
-        names = [name for name in self._probes if self._is_due(name)]
-        results = await asyncio.gather(*(self._check(self._probes[name]) for name in names))
-        self._checks = {**self._checks, **dict(zip(names, results, strict=True))}
+        """One round of all that is due, to its end."""
+        await self._checks.ask()
 
-    def _is_due(self, name: str) -> bool:
-        last = self._checks.get(name)
-        if last is None or last.status != "up":
-            return True
-        return self._clock.monotonic_s() - last.at_s >= _PACE_S.get(name, 0.0)
+    async def stop(self) -> None:
+        """Give up what is being asked."""
+        await self._checks.stop()
 
-    async def _check(self, probe: Probe) -> Check:
-        began = self._clock.monotonic_s()
+    def figures(self) -> dict[str, float]:
+        """The numbers behind the checks, for metrics: no question to anybody."""
+        return self._checks.figures()
+
+    async def _ask_database(self) -> str:
+        began_s = self._clock.monotonic_s()
         try:
-            async with asyncio.timeout(_PROBE_S):
-                detail = await probe()
-        except TimeoutError:
-            return Check("down", None, "no answer in time")
-        except Down as why:
-            return Check("down", None, str(why))
-        except Exception as error:  # noqa: BLE001 - a probe that fails in any way is a dependency that is down
-            return Check("down", None, type(error).__name__)
-        return Check("up", round((self._clock.monotonic_s() - began) * 1000, 2), detail, began)
-
-    async def _probe_database(self) -> str:
-        await self._db.ping()
+            await self._db.ping()
+        except DatabaseUnavailable as first:
+            if self._clock.monotonic_s() - began_s > _AGAIN_S:
+                raise Down("it does not answer") from first
+            try:
+                await self._db.ping()
+            except DatabaseUnavailable as second:
+                raise Down("it cannot be reached") from second
         return self._db.dialect
 
+    # -- what is told ---------------------------------------------------------------------------------
+
     def full(self) -> dict[str, Any]:
-        """The answer of `/ready/full`."""
-        down = [name for name, check in self._checks.items() if check.status == "down"]
-        status = "up" if not down and self.reason is None else "degraded"
-        if "database" in down or not self._checks:
+        """The answer of `/ready/full`: down where a check sends requests elsewhere, degraded where anything is not as it
+        should be."""
+        known = dict(self._checks.known())
+        if self._checks.reason is not None:
             status = "down"
+        elif self.reason is not None or any(one.status in ("degraded", "down") for one in known.values()):
+            status = "degraded"
+        else:
+            status = "up"
         return {
             "status": status,
             "checks": {
                 name: {"status": check.status, "latency_ms": check.latency_ms, "detail": check.detail}
-                for name, check in {**dict.fromkeys(_DEPENDENCIES, _UNCONFIGURED), **self._checks}.items()
+                for name, check in {**dict.fromkeys(_DEPENDENCIES, _UNCONFIGURED), **known}.items()
             },
             "time": instant(self._clock.now_us()),
         }
 
     async def detailed(self) -> dict[str, Any]:
         """The answer of `/detailed`."""
-        accounting = self._accounting
-        memory = self._process.memory_info().rss
         full = self.full()
         extra: dict[str, Any] = {}
         for name, load in self._details.items():
@@ -139,29 +132,10 @@ class Health:
                 extra[name] = None
         return {
             "status": full["status"],
-            "version": __version__,
-            "build": {"python": platform.python_version(), "database": self._db.dialect},
-            "uptime_seconds": round(self._clock.monotonic_s() - self._started_s, 1),
-            "system": {
-                "cpu_percent": self._process.cpu_percent(),
-                "memory_percent": round(self._process.memory_percent(), 2),
-                "memory_used_mb": round(memory / 1_048_576, 1),
-                "threads": self._process.num_threads(),
-                "open_files": self._process.num_fds(),
-            },
-            "application": {
-                "total_requests": accounting.total,
-                "total_errors": accounting.errors,
-                "error_rate_percent": round(100 * accounting.errors / accounting.total, 3)
-                if accounting.total
-                else 0.0,
-                "avg_response_time_ms": round(accounting.average_ms(), 3),
-                "p50_response_time_ms": round(accounting.percentile_ms(0.5), 3),
-                "p99_response_time_ms": round(accounting.percentile_ms(0.99), 3),
-                "requests_per_minute": accounting.per_minute(),
-                "in_flight": accounting.in_flight,
-            },
+            "ready": self.reason is None,
+            "reason": self.reason,
+            **self._load.view(),
             "dependencies": full["checks"],
             **extra,
-            "time": instant(self._clock.now_us()),
+            "time": full["time"],
         }

@@ -1,16 +1,17 @@
 """What the health page asks of the parts of this service that it depends on."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeGuard
+from collections.abc import Sequence
+from typing import Protocol, TypeGuard
 
 from paiid.brokers import Broker, BrokerRejected
 from paiid.core.bus import Bus
 from paiid.core.db import Database
-from paiid.core.instants import instant
-from paiid.market.service import MarketService
+from paiid.core.shared import Shared
 from paiid.market.upstream import Upstream
-from paiid.system.health import Down, Probe
-from paiid.system.store import find_account_number, load_reconcile_state
+from paiid.system.checks import Down, Probe, Told
+from paiid.system.store import find_account_number
+
+__all__ = ["StreamState", "TellsStream", "broker_probe", "redis_probe", "streaming_probe", "tells_stream"]
 
 _ANSWER_S = 1.5
 
@@ -34,18 +35,9 @@ class TellsStream(Protocol):
         ...
 
 
-def _tells_stream(broker: object) -> TypeGuard[TellsStream]:
+def tells_stream(broker: object) -> TypeGuard[TellsStream]:
+    """Whether it does."""
     return hasattr(broker, "stream_state")
-
-
-def _stream(state: StreamState) -> dict[str, Any]:
-    return {
-        "account": state.account_number,
-        "connected": state.connected,
-        "since": instant(state.since_us),
-        "last_event_at": instant(state.last_event_us),
-        "problem": state.problem,
-    }
 
 
 def broker_probe(db: Database, broker: Broker) -> Probe:
@@ -71,60 +63,27 @@ def broker_probe(db: Database, broker: Broker) -> Probe:
 
 
 def streaming_probe(upstream: Upstream) -> Probe:
-    """Whether quotes come to this replica. Raises Down."""
+    """Whether quotes come to this replica, and how long ago anything was heard of the market. Raises Down."""
 
-    async def probe() -> str:
-        state = upstream.state
+    async def probe() -> Told:
+        state, ago_s = upstream.state, upstream.heard_ago_s
+        figures = {} if ago_s is None else {"feed_newest_age_seconds": ago_s}
+        heard = "nothing heard yet" if ago_s is None else f"last heard {ago_s:.1f} s ago"
         if state.status == "down":
-            raise Down(f"market data are down: {state.reason}")
-        return upstream.health()
+            raise Down(f"market data are down: {state.reason}; {heard}")
+        return Told(f"{upstream.health()}; {heard}", figures=figures)
 
     return probe
 
 
-def bus_probe(bus: Bus) -> Probe:
-    """Whether the replicas hear each other. Raises Down."""
+def redis_probe(bus: Bus, shared: Shared) -> Probe:
+    """Whether the replicas hear each other, and count together. Raises Down."""
 
     async def probe() -> str:
         if not bus.up:
-            raise Down("the bus is down; each replica goes on by itself")
-        return "replicas hear each other"
+            raise Down(f"the bus is down; each replica goes on by itself; {shared.state}")
+        if not shared.up:
+            raise Down(f"replicas hear each other; {shared.state}")
+        return f"replicas hear each other; {shared.state}"
 
     return probe
-
-
-def operator_details(
-    db: Database, broker: Broker, market: MarketService, upstream: Upstream
-) -> Mapping[str, Callable[[], Awaitable[Any]]]:
-    """Sections of `/detailed` beside load and dependencies. Each raises DatabaseUnavailable."""
-
-    async def reconcile() -> dict[str, Any]:
-        async with db.read() as tx:
-            found = await load_reconcile_state(tx)
-        return {
-            "state": "differs" if found.problems else "in_doubt" if found.orders_in_doubt else "agrees",
-            "accounts": found.accounts,
-            "problems": found.problems,
-            "never_compared": found.never_compared,
-            "oldest_at": instant(found.oldest_at_us),
-            "orders_in_doubt": found.orders_in_doubt,
-        }
-
-    async def market_data() -> dict[str, Any]:
-        state = upstream.state
-        return {
-            "source": market.source,
-            "delayed": market.delayed,
-            "status": state.status,
-            "reason": state.reason or None,
-            "since": instant(state.since_us),
-            "leads": state.leads,
-            "filtered": upstream.counts,
-        }
-
-    async def told_broker() -> dict[str, Any]:
-        # null is no limit, and no stream on a wire: the built-in venue has neither.
-        streams = [_stream(one) for one in broker.stream_state] if _tells_stream(broker) else None
-        return {"name": broker.name, "budget_left": broker.budget_left, "streams": streams}
-
-    return {"reconcile": reconcile, "market_data": market_data, "broker": told_broker}

@@ -10,10 +10,12 @@ from paiid.core.json import encode
 from paiid.domain.errors import Code, Problem
 from paiid.domain.identity import Principal
 from paiid.system.health import Health
+from paiid.system.metrics import budgets_of, governors_of
+from paiid.system.metrics import router as metrics_router
 
-router = APIRouter(prefix="/api/health", tags=["health"])
+probes_router = APIRouter(prefix="/api/health", tags=["health"])
 _ALIVE = b'{"alive":true}'
-_READY = b'{"ready":true}'
+_STARTING = b'{"ready":false,"reason":"the service is starting"}'
 Reader = Annotated[Principal, Depends(may("read"))]
 
 
@@ -28,37 +30,43 @@ def _json(body: bytes, status: int = 200) -> Response:
     return Response(body, status, {"cache-control": "no-store"}, media_type="application/json")
 
 
-@router.get("", summary="The process answers")
+@probes_router.get("", summary="The process answers")
 async def health(request: Request) -> Response:
     """Never touches a dependency."""
     return _json(encode({"status": "ok", "time": instant(request.app.state.clock.now_us())}))
 
 
-@router.get("/liveness", summary="The event loop turns")
+@probes_router.get("/liveness", summary="The event loop turns")
 async def liveness() -> Response:
     """Restart the process when this stops answering."""
     return _json(_ALIVE)
 
 
-@router.get("/ready", summary="Requests may be sent here")
-@router.get("/readiness", include_in_schema=False)
+@probes_router.get("/ready", summary="Requests may be sent here")
+@probes_router.get("/readiness", include_in_schema=False)
 async def ready(request: Request) -> Response:
-    """503 with a reason until the database answers and orders of an earlier run have been looked at."""
+    """From memory. 503 with a reason while another replica would do better: the database does not answer or has an older schema,
+    orders of an earlier run have not been looked at, the clock is off, the disk is full, or the process is ending."""
     # A server may take requests before the service behind it stands.
     found: Health | None = getattr(request.app.state, "health", None)
-    reason = "the service is starting" if found is None else found.reason
-    if reason is None:
-        return _json(_READY)
-    return _json(encode({"ready": False, "reason": reason}), 503)
+    status, body = (503, _STARTING) if found is None else found.ready()
+    return _json(body, status)
 
 
-@router.get("/ready/full", summary="Each dependency")
+@probes_router.get("/ready/full", summary="Each dependency")
 async def ready_full(request: Request) -> Response:
     """From the last probe in the background."""
     return _json(encode(_health(request).full()))
 
 
-@router.get("/detailed", summary="Figures for the operator")
+@probes_router.get("/detailed", summary="Figures for the operator")
 async def detailed(request: Request, user: Reader) -> Response:
-    """Uptime, version, load, dependencies, reconciliation."""
-    return _json(encode(await _health(request).detailed()))
+    """Uptime, version, load, dependencies, reconciliation, and what is left of each broker's budget of requests."""
+    found = await _health(request).detailed()
+    return _json(encode({**found, "budgets": budgets_of(governors_of(request))}))
+
+
+router = APIRouter()
+"""All of them, with the figures for Prometheus."""
+router.include_router(probes_router)
+router.include_router(metrics_router)

@@ -1,0 +1,27 @@
+"""Imports for a server, that has no use for colours: a tenth of a second and seven megabytes less at each start."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_COLOURS = ("rich", "pygments")
+
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """As if these packages were not installed, for whoever would use them if they were."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+def import_without_colours() -> None:
+    """structlog, and Mako below Alembic, look for rich and pygments to colour what they show on a terminal."""
+    with _without(*_COLOURS):
+        import structlog  # noqa: F401
+
+        import paiid.core.migrate  # noqa: F401
