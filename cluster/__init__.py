@@ -1,0 +1,1 @@
+"""Several replicas of the service on one machine, over a PostgreSQL and a Valkey from their wheels: `make cluster`."""
