@@ -1,4 +1,4 @@
-"""`python -m bench [P1 P2 P3 P4 P4A P5 P6 P7 P8 P9 ACCURACY] [--seconds N] [--rounds N] [--peers]`: measure, and say which goals are
+"""`python -m bench [P1 P2 P3 P4 P4A P5 P6 P7 P8 P9 P10 P11 ACCURACY] [--seconds N] [--rounds N] [--peers]`: measure, and say which goals are
 reached.
 
 Exit code 0 whenever all was measured: a goal missed is a figure, not an error. Ctrl-C ends every process the run
@@ -42,9 +42,15 @@ AREAS: dict[str, Callable[[Say, Path, float, int], bool]] = {
     "P7": late("bench.p7_peers"),
     "P8": late("bench.p8_american"),
     "P9": late("bench.p9_json"),
+    "P10": late("bench.p10_start"),
+    "P11": late("bench.p11_halt"),
 }
-ON_REQUEST = {"ACCURACY": late("bench.accuracy"), "PICTURE": late("bench.chain_picture")}
-"""Not among those of a plain run: they write documents."""
+ON_REQUEST = {
+    "ACCURACY": late("bench.accuracy"),
+    "PICTURE": late("bench.chain_picture"),
+    "GOVERNOR": late("bench.governor"),
+}
+"""Not among those of a plain run: they write documents, or have no goal."""
 MOST_SECONDS = 60.0
 MOST_ROUNDS = 50
 

@@ -49,6 +49,9 @@ class InstantBroker:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
 
+    def order_free_in_s(self, account_number: str, *, closes: bool = False) -> float | None:
+        return None
+
     async def submit(self, order: BrokerOrder, timeout_s: float) -> BrokerOrderView:
         view = self._view(order)
         if order.order_class != "bracket" or order.take_profit is None or order.stop_loss is None:
@@ -56,10 +59,10 @@ class InstantBroker:
         exits = replace(order, side="sell" if order.side == "buy" else "buy", limit_price=None)
         profit = self._view(replace(exits, type="limit", limit_price=order.take_profit.limit_price))
         loss = self._view(replace(exits, type="stop", stop_price=order.stop_loss.stop_price))
-        hung = {"parent_broker_order_id": view.broker_order_id}
+        parent = view.broker_order_id
         legs = (
-            replace(profit, group_role="take_profit", **hung),
-            replace(loss, group_role="stop_loss", **hung),
+            replace(profit, group_role="take_profit", parent_broker_order_id=parent),
+            replace(loss, group_role="stop_loss", parent_broker_order_id=parent),
         )
         return replace(view, group_role="entry", legs=legs)
 
@@ -109,6 +112,11 @@ class InstantBroker:
         raise BrokerRejected("not_replaceable", "this broker replaces nothing")
 
     async def fetch_open_orders(self, number: str, timeout_s: float) -> Sequence[BrokerOrderView]:
+        return []
+
+    async def fetch_orders_since(
+        self, number: str, after_us: int, timeout_s: float
+    ) -> Sequence[BrokerOrderView]:
         return []
 
     async def fetch_executions(

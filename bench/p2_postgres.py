@@ -10,7 +10,7 @@ from bench.load import MakeRequest
 from bench.ours import Executing
 from bench.peers import Committer
 from bench.processes import tree_cpu_s
-from bench.service import Service, execute
+from bench.service import Service, buy_a_little, execute
 from tests.servers import PostgresServer, with_database
 
 CALLERS = 16
@@ -48,7 +48,7 @@ def run(say: Say, directory: Path, seconds: float, rounds: int) -> bool:
         paper = Executing(
             f"execute on the paper venue, {CALLERS} accounts",
             venue,
-            [execute(one) for one in venue.traders(CALLERS)],
+            [buy_a_little(one) for one in venue.traders(CALLERS)],
         )
         server_cpu = Series("PostgreSQL", "µs PostgreSQL CPU/order")
         for one_of_ours in (single, spread, paper):

@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.figures import Say, goal, ratio, ratio_row, row
 from bench.ours import Executing
 from bench.peers import Committer
-from bench.service import Service, dry_run, execute
+from bench.service import Service, buy_a_little, dry_run, execute
 
 CALLERS = 64
 
@@ -44,7 +44,7 @@ def run(say: Say, directory: Path, seconds: float, rounds: int) -> bool:
         paper = Executing(
             "execute on the paper venue, 16 accounts",
             venue,
-            [execute(at_venue[number % 16]) for number in range(CALLERS)],
+            [buy_a_little(at_venue[number % 16]) for number in range(CALLERS)],
         )
         ways = (ledger, single, without, paper)
         for way in ways:

@@ -5,7 +5,7 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ BRACKETS: dict[str, dict[str, Any]] = {
     "sell": {"take_profit": {"limit_price": 120}, "stop_loss": {"stop_price": 420}, "time_in_force": "day"},
 }
 """What makes the order a bracket, on either side, wherever the simulated AAPL stands."""
+LITTLE: dict[str, Any] = {**ORDER, "qty": 0.01, "time_in_force": "day"}
+"""So little that thousands are paid for out of one account."""
 ACCEPTED = b'"accepted":true'
 _RUN = secrets.token_hex(4)
 _keys = itertools.count(1)
@@ -132,16 +134,21 @@ def post(path: str, body: dict[str, Any], token: str) -> MakeRequest:
 def execute(token: str, *, bracket: bool = False) -> MakeRequest:
     """An execute of one order, or of one bracket, each time under a fresh key; buys and sells in turn, so that cash
     and position stay where they are."""
-    path = "/api/trading/execute"
-    sides = itertools.cycle(
-        [
-            _post(path, {"orders": [{**ORDER, "side": side, **(BRACKETS[side] if bracket else {})}]}, token)
-            for side in ("buy", "sell")
-        ]
+    return _executing(
+        token, [{**ORDER, "side": side, **(BRACKETS[side] if bracket else {})} for side in ("buy", "sell")]
     )
 
+
+def buy_a_little(token: str) -> MakeRequest:
+    """An execute of a small purchase: a real venue, and ours, refuses a sale beside an open purchase as a wash trade."""
+    return _executing(token, [LITTLE])
+
+
+def _executing(token: str, orders: Sequence[dict[str, Any]]) -> MakeRequest:
+    in_turn = itertools.cycle([_post("/api/trading/execute", {"orders": [one]}, token) for one in orders])
+
     def make() -> bytes:
-        head, payload = next(sides)
+        head, payload = next(in_turn)
         return b"%bIdempotency-Key: bench-%b-%d\r\n\r\n%b" % (head, _RUN.encode(), next(_keys), payload)
 
     return make
