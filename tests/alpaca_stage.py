@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from paiid.core.clock import SystemClock
 from paiid.sim.alpaca.accounts import FILE, SIM_TERMS, SimAccount
 from paiid.sim.alpaca.app import SimApp, create_sim
 from paiid.sim.alpaca.exchange import SimOptions
-from paiid.sim.alpaca.market import SimMarket
-from paiid.sim.alpaca.serve import running
 from paiid.sim.alpaca.stream import StreamOptions
+from paiid.sim.engine.market import SimMarket
+from paiid.sim.engine.serve import running
 from tests.contract.stages import DAY_US, StreetStage
 from tests.paper_live import Street, Venue, until
 from tests.paper_world import Market
@@ -106,7 +107,13 @@ class AlpacaStage(StreetStage):
 
     def __init__(self, world: AlpacaWorld, broker: AlpacaBroker) -> None:
         super().__init__(world.street, broker, world.venue.db, frozenset(ACCOUNTS))
+        self._sim = world.sim
         self._latency_us = world.sim.exchange.options.latency_ms * 1000
+
+    async def _filled(self, view: BrokerOrderView, qty: Decimal) -> None:
+        """And until its stream has told it: who begins to listen then hears nothing of it."""
+        await super()._filled(view, qty)
+        await until(self._sim.hub.caught_up)
 
     async def settle(self, view: BrokerOrderView) -> None:
         """Until it is no `pending_new` any more."""

@@ -20,9 +20,9 @@ from paiid.core.db import Database
 from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID, DEFAULT_SECRET
 from paiid.sim.alpaca.app import LEDGER_FILE, SimApp
 from paiid.sim.alpaca.ids import wire_id
-from paiid.sim.alpaca.market import DEEP
-from paiid.sim.alpaca.serve import running
 from paiid.sim.alpaca.world import SimWish, opened
+from paiid.sim.engine.market import DEEP
+from paiid.sim.engine.serve import running
 from paiid.trading.timings import Timings
 from tests.alpaca_gate import Gate
 from tests.alpaca_referee import Referee, changed_answers
@@ -157,7 +157,8 @@ class AlpacaWorld:
     # -- orders -------------------------------------------------------------------------------------
 
     async def final(self, method: str, path: str, key: str, **kw: Any) -> dict[str, Any]:
-        """Ask under a key until the answer is final, and remember it."""
+        """Ask under a key until the answer is final, and remember it. A broker that takes nothing for a moment, for what a
+        case before this one did to its limit, is waited for as any caller would."""
         headers = {
             "Idempotency-Key": key,
             "Authorization": f"Bearer {self.owner.token}",
@@ -167,7 +168,7 @@ class AlpacaWorld:
             while True:
                 request = self.app.http.build_request(method, path, headers=headers, **kw)
                 answer = await self.app.http.send(request)
-                if answer.status_code not in (202, 409):
+                if answer.status_code not in (202, 409, 429):
                     break
                 await asyncio.sleep(0.05)
         assert answer.status_code == 200, answer.text

@@ -16,7 +16,7 @@ from paiid.auth.store import lock_standing
 from paiid.auth.throttle import Client
 from paiid.core.clock import SystemClock
 from paiid.core.db import Database, DatabaseUnavailable, Tx, statement
-from paiid.core.limits import RateLimiter
+from paiid.core.shared import alone
 from paiid.core.tables import audit, sessions, users
 from paiid.domain.errors import Code, Problem
 from paiid.domain.identity import SYSTEM, Actor, Principal, Role
@@ -83,7 +83,7 @@ class World:
         self.settings = make_settings("", data_dir, **settings)
         self.accounts = AccountService(self.db, clock, self.settings)
         self.auth = AuthService(
-            self.db, clock, self.settings, RateLimiter(clock), self.accounts.open_paper_account
+            self.db, clock, self.settings, alone(clock).throttle, self.accounts.open_paper_account
         )
 
     async def sign_in(self, email: str = OWNER_EMAIL, password: str = PASSWORD) -> TokenPair:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 from fastapi import FastAPI
 
 from paiid.auth import passwords
@@ -21,12 +23,26 @@ from paiid.core.migrate import migrate
 from paiid.domain.terms import PLAIN
 from paiid.trading.timings import Timings
 from tests.lent_databases import LentDatabases, make_template
+from tests.rewritten import fill_the_cache
 from tests.servers import PostgresServer, ValkeyServer
 from tests.world import App, make_settings
 
 # No test may assert on speed: an example that takes long on a busy machine is no failure.
 hypothesis.settings.register_profile("paiid", deadline=None)
 hypothesis.settings.load_profile("paiid")
+
+# As by default, but for tracebacks in full colour with all variables: one of those costs a sixth of a second, and hundreds of
+# faults are logged here.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.StackInfoRenderer(),
+        structlog.dev.set_exc_info,
+        structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 _URL_VARIABLE = "PAIID_TEST_POSTGRES"
 _server: PostgresServer | None = None
@@ -37,6 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
     global _server
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    if getattr(config.option, "numprocesses", None):
+        fill_the_cache(config)
     if _URL_VARIABLE in os.environ:
         # A run inside a run (`tests/planted`): the outer one has the server and its template.
         return
@@ -55,6 +73,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _server is not None:
         _server.remove()
         _server = None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """After they were shuffled: the long ones first."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was collected lives as long as the run: without this each full collection of garbage looks at all of it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,10 @@ class FakeBroker:
 
     def __init__(self, name: str = "paper") -> None:
         self.name = name
+        self.order_free: float | None = None
+        """Seconds until its budget has a place for an order; None: now."""
+        self.close_free: float | None = None
+        """The same for an order that closes."""
         self.default: Script = accepts
         self.scripts: deque[Script] = deque()
         self.submitted: list[BrokerOrder] = []
@@ -123,7 +127,7 @@ class FakeBroker:
         self.blocked: set[str] = set()
         """Account numbers in which nothing may be placed."""
         self.hidden = False
-        """True: look-ups do not see anything, as with a lagging broker."""
+        """True: neither look-ups nor lists see anything, as with a lagging broker."""
         self.lookup_error: Exception | None = None
         self.cancel_error: Exception | None = None
         self.replace_error: Exception | None = None
@@ -141,6 +145,8 @@ class FakeBroker:
         self.later_us = 0
         """How much later than at first it is now: hours pass without anybody waiting."""
         self.looked_up_by_id: list[str] = []
+        self.order_page = 500
+        """How many orders are on a page of `fetch_orders_since`."""
         self._holdings: dict[tuple[str, str], Holding] = {}
         self._updates: list[BrokerUpdate] = []
         self._news = asyncio.Event()
@@ -326,6 +332,9 @@ class FakeBroker:
             return None
         return self.view(broker_order_id)
 
+    def order_free_in_s(self, account_number: str, *, closes: bool = False) -> float | None:
+        return self.close_free if closes else self.order_free
+
     async def fetch_accounts(self, timeout_s: float) -> Sequence[BrokerAccount]:
         return list(self.own)
 
@@ -418,11 +427,23 @@ class FakeBroker:
         self.tell(self.view(new.broker_order_id), None)
 
     async def fetch_open_orders(self, account_number: str, timeout_s: float) -> Sequence[BrokerOrderView]:
+        if self.hidden:
+            return []
         return [
             self.view(o.broker_order_id)
             for o in self.orders.values()
             if o.account_number == account_number and o.status in _WORKING
         ]
+
+    async def fetch_orders_since(
+        self, account_number: str, after_us: int, timeout_s: float
+    ) -> Sequence[BrokerOrderView]:
+        if self.lookup_error is not None:
+            raise self.lookup_error
+        mine = [o for o in self.orders.values() if o.account_number == account_number]
+        roots = [o for o in mine if o.submitted_at_us >= after_us and o.parent_broker_order_id is None]
+        roots.sort(key=lambda one: one.submitted_at_us)
+        return [self.view(one.broker_order_id) for one in roots[: self.order_page]]
 
     async def fetch_executions(
         self, account_number: str, after_us: int, timeout_s: float

@@ -1,17 +1,20 @@
-"""The whole service over market data of simulated Alpacas, served on a real socket, and clients that check every quote they are sent."""
+"""The whole service over market data of simulated Alpacas and Tradiers, served on a real socket, and clients that check every quote
+they are sent."""
 
 import asyncio
 import json
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 from websockets.asyncio.client import ClientConnection, connect
 
 from paiid.app import create_app
@@ -20,19 +23,32 @@ from paiid.cli.httpserver import GuardedProtocol
 from paiid.cli.serve import server_config
 from paiid.core.clock import Clock, SystemClock
 from paiid.core.settings import Settings
+from paiid.core.tracing import Tracer
+from paiid.domain.calendar import ExchangeHours
 from paiid.domain.terms import PLAIN
 from paiid.feeds import Feed
 from paiid.feeds.alpaca import AlpacaDataKeys, AlpacaFeed, StreamTimings
+from paiid.feeds.tradier import TradierFeed, TradierKeys, Transport
 from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID, DEFAULT_SECRET
 from paiid.sim.alpaca.app import SimApp
-from paiid.sim.alpaca.market import DEEP
 from paiid.sim.alpaca.marketdata.side import DataOptions
-from paiid.sim.alpaca.serve import running
 from paiid.sim.alpaca.world import SimWish, opened
+from paiid.sim.engine.books import ListedFeed
+from paiid.sim.engine.market import DEEP
+from paiid.sim.engine.serve import running
+from paiid.sim.tradier.accounts import DEFAULT_TOKEN
+from paiid.sim.tradier.app import SimApp as TradierSim
+from paiid.sim.tradier.markets.late import LateClock
+from paiid.sim.tradier.markets.side import MarketOptions
+from paiid.sim.tradier.rate import RateLimits
+from paiid.sim.tradier.world import SimWish as TradierWish
+from paiid.sim.tradier.world import opened as tradier_opened
 from paiid.stream.events import Place
 from paiid.trading.timings import Timings
 from tests.conftest import _running
 from tests.stream_world import Reader
+from tests.tradier_data_stage import QUICK as QUICK_TRADIER
+from tests.tradier_markets_world import SEED, SetClock, markets
 from tests.world import App, Client, make_settings
 
 PATIENCE_S = 20.0
@@ -110,6 +126,148 @@ async def alpaca_on(directory: Path, template: Path) -> AsyncIterator[Alpaca]:
     wish = SimWish(directory, rate_limit=9_000, partial_fills=0.0, data=DataOptions(poll_s=0.01))
     async with opened(wish, SystemClock()) as sim, running(sim) as url:
         yield Alpaca(sim, url)
+
+
+TRADIER_PACE = replace(
+    QUICK_TRADIER, ping_s=0.3, silence_s=1.2, reply_s=1.0, confirm_s=0.3, polled_s=0.3, look_s=0.03, mute_s=4.0, crowded_pause_s=0.3
+)  # fmt: skip
+"""Of the feed in a service, whose clients wait for what comes."""
+PLENTY = 50_000
+"""Requests a minute: without a limit in the headers, the adapter would hold itself to Tradier's own."""
+
+
+def tradier_keys(url: str) -> TradierKeys:
+    """The simulator's default token."""
+    return TradierKeys(DEFAULT_TOKEN, f"{url}/v1", url.replace("http", "ws", 1) + "/v1")
+
+
+class SteppedClock(SetClock):
+    """Time on the wall stands still between a test's steps; waiting takes as long as it takes."""
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        assert self.stands_at_us is not None
+        self.stands_at_us += int(seconds * 1_000_000)
+        self.ahead_s += seconds
+
+
+@asynccontextmanager
+async def tradier_feed_at(
+    directory: Path, clock: SteppedClock, *, sandbox: bool = False, transport: Transport = "websocket"
+) -> AsyncIterator[TradierFeed]:
+    """A feed with short waits over the market side of a simulated Tradier at this instant, in the exchange's hours."""
+    hours = ExchangeHours()
+    market = ListedFeed(clock, hours, SEED)
+    late = ListedFeed(LateClock(clock), hours, SEED) if sandbox else None
+    limits = RateLimits.of(PLENTY)
+    async with (
+        markets(market, directory, clock, hours, sandbox=sandbox, delayed=late, limits=limits) as world,
+        running(world.app) as url,
+    ):
+        yield TradierFeed(
+            clock, tradier_keys(url), timings=QUICK_TRADIER, sandbox=sandbox, transport=transport
+        )
+
+
+class Statuses:
+    """A simulator whose answers are counted, by status."""
+
+    def __init__(self, sim: TradierSim) -> None:
+        self._sim = sim
+        self.counts: Counter[int] = Counter()
+
+    def begin_stop(self) -> None:
+        self._sim.begin_stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.counts[message["status"]] += 1
+            await send(message)
+
+        await self._sim(scope, receive, counting)
+
+
+class ShiftedClock(SystemClock):
+    """The machine's clock, as far away as a test wants it: it goes, and can be set. Time that cannot be set goes on beside it."""
+
+    def __init__(self, at_us: int) -> None:
+        self._ahead_us = at_us - super().now_us()
+
+    def now_us(self) -> int:
+        return super().now_us() + self._ahead_us
+
+    def set(self, at_us: int) -> None:
+        """From now on it is this instant."""
+        self._ahead_us += at_us - self.now_us()
+
+
+@dataclass
+class Tradier:
+    """A simulator on a socket. `statuses` counts its answers."""
+
+    sim: TradierSim
+    url: str
+    directory: Path
+    statuses: Counter[int]
+
+    def pin(self, symbol: str, price: str) -> Decimal:
+        """Show this ask, a cent above the bid, until told otherwise."""
+        ask = Decimal(price)
+        self.sim.market.pin(symbol, ask - CENT, ask, DEEP, DEEP)
+        return ask
+
+    def fault(self, kind: str, **wish: Any) -> None:
+        """Put a fault in force."""
+        self.sim.faults.add({"kind": kind, **wish})
+
+    def played(self, kind: str) -> int:
+        """How often a kind of fault has been played."""
+        return self.sim.faults.played.get(kind, 0)
+
+    def heal(self) -> None:
+        """No fault any more."""
+        self.sim.faults.remove()
+
+    def ledger(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """What it has written down so far, of one kind."""
+        lines = (self.directory / "ledger.jsonl").read_text().splitlines()
+        entries = [json.loads(line) for line in lines]
+        return [one for one in entries if kind in (None, one["kind"])]
+
+    def feed(self, clock: Clock, **options: Any) -> TradierFeed:
+        """A feed of it with short waits."""
+        chosen: dict[str, Any] = {"timings": TRADIER_PACE, "request_s": 2.0} | options
+        feed = TradierFeed(clock, tradier_keys(self.url), **chosen)
+        feed.poll_s = 0.2
+        return feed
+
+    def settings(self) -> dict[str, Any]:
+        """What makes a service use it for everything, as the environment would."""
+        keys = tradier_keys(self.url)
+        return {
+            "testing": False,
+            "broker": "tradier",
+            "market_data": "tradier",
+            "tradier_api_key": keys.token,
+            "tradier_api_base_url": keys.api_url,
+            "tradier_stream_url": keys.stream_url,
+        }
+
+
+@asynccontextmanager
+async def tradier_on(
+    directory: Path, template: Path, *, clock: Clock | None = None, **wish: Any
+) -> AsyncIterator[Tradier]:
+    """A simulator with books of its own in this directory; `wish` is more of `SimWish`."""
+    directory.mkdir(parents=True)
+    shutil.copy(template, directory / "sim.db")
+    pace = MarketOptions(poll_s=0.01)
+    wanted = TradierWish(directory, **{"rate_limit": PLENTY, "partial_fills": 0.0, "markets": pace, **wish})
+    async with tradier_opened(wanted, clock or SystemClock()) as sim:
+        counted = Statuses(sim)
+        async with running(counted) as url:
+            yield Tradier(sim, url, directory, counted.counts)
 
 
 @dataclass
@@ -236,7 +394,7 @@ class FeedWorld:
             return mine[0] if mine else None
 
         account: str = await self.until(found)
-        if broker == "alpaca":
+        if broker != "paper":
 
             async def compared() -> Any:
                 return (await self.get(f"/api/account?account={account}"))["reconciled_at"]
@@ -310,15 +468,33 @@ async def feed_world(
     feed: Feed | None = None,
     clock: Clock | None = None,
     wrap_broker: Callable[[Broker], Broker] | None = None,
+    tracer: Tracer | None = None,
     **settings: Any,
 ) -> AsyncIterator[FeedWorld]:
     """The service over this feed, or over what the settings name."""
     chosen: Settings = make_settings(database_url, directory, **settings)
     application: FastAPI = create_app(
-        chosen, feed=feed, clock=clock, timings=ROOMY, paper_terms=PLAIN, wrap_broker=wrap_broker
+        chosen,
+        feed=feed,
+        clock=clock,
+        timings=ROOMY,
+        paper_terms=PLAIN,
+        wrap_broker=wrap_broker,
+        tracer=tracer,
     )
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_running(application))
         app = await stack.enter_async_context(App(application, chosen))
         port = await stack.enter_async_context(served_for_real(app))
         yield FeedWorld(app, await app.owner(), port)
+
+
+@asynccontextmanager
+async def brisk(url: str, directory: Path, tradier: Tradier, **feed: Any) -> AsyncIterator[FeedWorld]:
+    """The service with its built-in paper broker, over a feed of Tradier with short waits, whose quotes are good for a second: its own
+    30 s would be a long test."""
+    clock = SystemClock()
+    made = tradier.feed(clock, **feed)
+    made.resend_interval_s = 1.0
+    async with feed_world(url, directory / "data", feed=made, clock=clock) as world:
+        yield world

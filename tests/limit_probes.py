@@ -15,7 +15,7 @@ from paiid.auth.throttle import Throttle
 from paiid.cli.httpserver import GuardedProtocol
 from paiid.cli.serve import server_config
 from paiid.core.accounting import Accounting
-from paiid.core.limits import RateLimiter
+from paiid.core.shared import alone
 from paiid.domain.errors import Problem
 from tests.fake_clock import FakeClock
 from tests.world import OWNER_EMAIL, PASSWORD, App, Client, fresh_key
@@ -307,7 +307,7 @@ def _throttled(name: str, take: Callable[[Throttle, int], Awaitable[object]]) ->
     """A row of the throttle, over a clock that stands still: a slow machine would refill the bucket."""
 
     async def found(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
-        throttle = Throttle(probed.app.state.db, RateLimiter(FakeClock()))
+        throttle = Throttle(probed.app.state.db, alone(FakeClock()).throttle)
         outcomes = []
         for n in range(limit + 1):
             try:
@@ -322,7 +322,7 @@ def _throttled(name: str, take: Callable[[Throttle, int], Awaitable[object]]) ->
 
 
 async def _refresh(throttle: Throttle, _: int) -> None:
-    throttle.take_refresh(Caller("9.9.9.9"))
+    await throttle.take_refresh(Caller("9.9.9.9"))
 
 
 _throttled("login-address", lambda t, n: t.take_login(f"user{n}@example.com", Caller("9.9.9.9")))

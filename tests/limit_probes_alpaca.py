@@ -11,13 +11,15 @@ import httpx2
 from websockets.exceptions import InvalidStatus
 
 from paiid.brokers import BrokerError
-from paiid.brokers.alpaca.budget import RESERVE, Budget, Deadline
 from paiid.feeds import FeedUnavailable
 from paiid.feeds.alpaca import FREE_PLAN_SYMBOLS
 from paiid.market.demand import Demand
 from paiid.market.supply import POLL_REST_S
 from paiid.market.wanted import WantedEverywhere
 from paiid.sim.alpaca.exchange import SimOptions
+from paiid.wires.alpaca.wire import trading_budget
+from paiid.wires.deadline import Deadline
+from paiid.wires.governor import Governors, Priority, Spent
 from tests.alpaca_data_wire import SNAPSHOTS, data_serving
 from tests.alpaca_wire import NUMBER, floods, serving
 from tests.fake_clock import FakeClock
@@ -127,16 +129,15 @@ _answer("alpaca-list", "/v2/positions", lambda broker: broker.fetch_positions(NU
 
 @probe("alpaca-reserve")
 async def _reserve(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
-    assert limit == RESERVE
     outcomes = []
-    for left in (limit, limit - 1):
+    for left in (limit + 1, limit):
         clock = FakeClock()
-        budget = Budget(clock)
-        budget.learn({"x-ratelimit-remaining": str(left)}, 200)
+        budget = trading_budget(Governors(clock), "PKTEST")
+        budget.learn(left=left)
         try:
-            await budget.admit(Deadline(clock, 0.1))
+            await budget.admit(Priority.BACKGROUND, Deadline(clock, 0.1))
             outcomes.append("asked")
-        except BrokerError:
+        except Spent:
             outcomes.append("waits")
     return outcomes[0], outcomes[1]
 

@@ -40,10 +40,12 @@ async def _contracts(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
     found = []
     for count, accuracy in ((limit, "fast"), (limit + 1, "accurate")):
 
-        async def told(symbol: str, first: date, last: date, count: int = count) -> Sequence[ChainRow]:
-            return [row(100, day, root="AAPL")] * count
+        async def told(
+            symbol: str, first: date, last: date, keep_s: object, count: int = count
+        ) -> tuple[Sequence[ChainRow], float]:
+            return [row(100, day, root="AAPL")] * count, 0.0
 
-        probed.app.state.market.chain = told
+        probed.app.state.market.shared_chain = told
         found.append(outcome(await probed.owner.get(f"{_CHAIN}?accuracy={accuracy}")))
     return found[0], found[1]
 

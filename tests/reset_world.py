@@ -1,5 +1,6 @@
 """What the tests of a reset share: an app at the built-in venue, its books, and a venue that can be meddled with."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,12 +83,16 @@ async def start(make_app: MakeApp, **parts: Any) -> World:
 
 
 class Meddling:
-    """The venue, and something that happens when it is asked for its open orders, or cancels."""
+    """The venue, and something that happens when it is asked for its open orders, cancels, or opens an account; what is sent to it
+    waits while `let_in` is not set."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
         self.fail_cancels = 0
         self.at_listing: Any = None
+        self.at_opening: Any = None
+        self.let_in = asyncio.Event()
+        self.let_in.set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -98,6 +103,18 @@ class Meddling:
             self.fail_cancels -= 1
             raise OutcomeUnknown("no answer from the venue in time")
         return await self.inner.cancel(account_number, broker_order_id, timeout_s)
+
+    async def submit(self, *order: Any) -> Any:
+        """As the venue does, once it is let in."""
+        await self.let_in.wait()
+        return await self.inner.submit(*order)
+
+    async def open_account(self, *account: Any) -> Any:
+        """Before it something may happen, once."""
+        meddle, self.at_opening = self.at_opening, None
+        if meddle is not None:
+            await meddle()
+        return await self.inner.open_account(*account)
 
     async def fetch_open_orders(self, account_number: str, timeout_s: float) -> Sequence[BrokerOrderView]:
         """What is there; afterwards something comes in between, once."""
@@ -117,4 +134,8 @@ async def start_meddled(make_app: MakeApp) -> tuple[World, Meddling]:
         return made[0]  # type: ignore[return-value]
 
     world = await start(make_app, wrap_broker=wrap)
+    # The comparison at the start lists open orders too.
+    async with asyncio.timeout(15):
+        while (await world.row())["reconciled_at"] is None:
+            await asyncio.sleep(0.02)
     return world, made[0]

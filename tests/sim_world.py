@@ -26,10 +26,10 @@ from paiid.domain.quotes import Quote
 from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID, DEFAULT_SECRET, SIM_TERMS
 from paiid.sim.alpaca.app import SimApp, create_sim
 from paiid.sim.alpaca.exchange import SimOptions
-from paiid.sim.alpaca.market import SimMarket
 from paiid.sim.alpaca.marketdata.side import DataOptions
-from paiid.sim.alpaca.serve import running
 from paiid.sim.alpaca.stream import StreamOptions
+from paiid.sim.engine.market import SimMarket
+from paiid.sim.engine.serve import running
 from tests.paper_world import Market
 
 PATIENCE_S = 20.0

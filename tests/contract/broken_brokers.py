@@ -18,7 +18,7 @@ from paiid.brokers import (
     OutcomeUnknown,
 )
 from paiid.domain.orders import OrderStatus
-from tests.contract.stages import AbleFake, LiveFake
+from tests.contract.able_fakes import AbleFake, LiveFake
 from tests.fakes import FakeBroker
 
 

@@ -36,9 +36,9 @@ class Reader:
         assert len(self.marks) == marks, "the stream began again in the middle"
         return list(self.told)
 
-    async def begun(self, accounts: frozenset[str]) -> None:
-        """Until the stream of each of these accounts has begun."""
-        await self._wait(lambda: accounts <= set(self.marks))
+    async def begun(self, accounts: frozenset[str], times: int) -> None:
+        """Until the stream of each of these accounts has begun so many times."""
+        await self._wait(lambda: all(self.marks.count(account) >= times for account in accounts))
 
     async def _wait(self, is_there: Callable[[], bool]) -> None:
         async def look() -> bool:
@@ -59,9 +59,10 @@ class Reader:
 async def reading(stage: Stage, after: int = 0) -> AsyncIterator[Reader]:
     """A reader of everything that happens from here on, and of what happened behind the cursor where the broker keeps
     that."""
+    times = stage.beginnings()
     reader = Reader(stage.broker, after)
     try:
-        await reader.begun(frozenset() if stage.broker.replays_updates else stage.own_accounts)
+        await reader.begun(frozenset() if stage.broker.replays_updates else stage.own_accounts, times)
         yield reader
     finally:
         await reader.close()

@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
 
-from paiid.brokers import Broker, BrokerAccount, BrokerActivity, BrokerOrder, BrokerOrderView, BrokerUpdate
+from paiid.brokers import Broker, BrokerActivity, BrokerOrder, BrokerOrderView
 from paiid.domain.calendar import eastern_date
 from paiid.domain.corporate import CorporateAction
-from paiid.domain.orders import Leg, OrderStatus, StopLoss, TakeProfit
+from paiid.domain.orders import Leg, OrderStatus, PositionIntent, StopLoss, TakeProfit
+from tests.contract.able_fakes import AbleFake
 from tests.fakes import FakeBroker, waits_for
 from tests.paper_live import DEADLINE_S, SET_STATUS, GatedDatabase, Street, found, order, until
 
@@ -20,12 +21,39 @@ C100, C105 = "AAPL401221C00100000", "AAPL401221C00105000"
 DAY_US = 86_400_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """In what brokers differ and no capability says so, for nothing that we do depends on it."""
+
+    ids_are_unique: bool = True
+    """It takes one of our ids once. Where it takes it again, only that we never send one twice stands against a second
+    order."""
+    names_exits: bool = True
+    """What hangs on an order has a name that we can look it up by."""
+    tells_blocks: bool = True
+    """Of an account that is blocked it says so before an order is refused."""
+    tells_what_has_ended: bool = False
+    """A reader of updates that comes back is also told what has ended since its cursor."""
+    activities_come_overnight: bool = False
+    """They are told the next day, without the symbol and what a share was paid."""
+
+
 class Stage(Protocol):
-    """A broker with the accounts `me` and `bob`."""
+    """A broker with the account `me`, and the one, the same or another, that has `bob`."""
 
     broker: Broker
+    manners: Manners
     own_accounts: frozenset[str]
     """Those that the broker has by itself."""
+
+    def of(self, account: str) -> Broker:
+        """The broker that has this account."""
+
+    def beginnings(self) -> int:
+        """How often the stream of an account says that it begins, for one who begins to read now."""
+
+    async def next_day(self) -> None:
+        """The trading day ends, and the next one begins."""
 
     async def settle(self, view: BrokerOrderView) -> None:
         """Until the order may be replaced: brokers that pass it on to an exchange refuse that before."""
@@ -49,42 +77,21 @@ class Stage(Protocol):
         """Who holds the stock is paid so much a share, and it has been booked."""
 
 
-class AbleFake(FakeBroker):
-    """A fake that can do everything the Protocol knows of."""
-
-    capabilities = replace(FakeBroker.capabilities, cancels_all=True, own_stop=True)
-
-
-class LiveFake(AbleFake):
-    """A fake that has accounts by itself, counts requests, and whose stream has no replay."""
-
-    replays_updates = False
-
-    def __init__(self, name: str = "live") -> None:
-        super().__init__(name)
-        self.own = [BrokerAccount(number, Decimal(100_000), "active", False, 3) for number in ("me", "bob")]
-        self.left = 1_000
-
-    @property
-    def budget_left(self) -> int | None:  # type: ignore[override]
-        return self.left
-
-    async def fetch_account(self, account_number: str, timeout_s: float) -> BrokerAccount:
-        self.left -= 1
-        return await super().fetch_account(account_number, timeout_s)
-
-    async def updates(self, after: int) -> AsyncIterator[BrokerUpdate]:
-        at = max(after, len(self._updates))
-        for account in self.own:
-            yield BrokerUpdate(at, None, resync=account.number)
-        async for update in super().updates(at):
-            yield update
-
-
 class FakeStage:
+    manners = Manners()
+
     def __init__(self, broker: FakeBroker | None = None) -> None:
         self.broker = broker or AbleFake()
         self.own_accounts = frozenset(one.number for one in self.broker.own)
+
+    def of(self, account: str) -> Broker:
+        return self.broker
+
+    def beginnings(self) -> int:
+        return 1
+
+    async def next_day(self) -> None:
+        self.broker.later_us += DAY_US
 
     async def settle(self, view: BrokerOrderView) -> None:
         """At once."""
@@ -130,12 +137,23 @@ class FakeStage:
 class StreetStage:
     """A broker that trades on a street, whose market is in the test's hand and whose venue keeps books in `db`."""
 
+    manners = Manners()
+
     def __init__(
         self, street: Street, broker: Broker, db: GatedDatabase, own_accounts: frozenset[str] = frozenset()
     ) -> None:
         self._street, self._db = street, db
         self.broker = broker
         self.own_accounts = own_accounts
+
+    def of(self, account: str) -> Broker:
+        return self.broker
+
+    def beginnings(self) -> int:
+        return 1
+
+    async def next_day(self) -> None:
+        self._street.market.hours.roll_us = self._street.clock.now_us()
 
     async def settle(self, view: BrokerOrderView) -> None:
         """At once."""
@@ -175,14 +193,18 @@ class StreetStage:
         self._street.show(price, price, 0, symbol=symbol)
 
     async def pay_dividend(self, account: str, symbol: str, amount: str) -> None:
-        hours, count = self._street.market.hours, len(await self.broker.fetch_activities(account, 0, S))
+        await self._book_dividend(self.broker, account, symbol, amount)
+
+    async def _book_dividend(self, books: Broker, account: str, symbol: str, amount: str) -> None:
+        """Until it is told in these books."""
+        hours, count = self._street.market.hours, len(await books.fetch_activities(account, 0, S))
         now_us = self._street.clock.now_us()
         ends = eastern_date(now_us + DAY_US)
         self._street.market.actions = [CorporateAction(symbol, ends, "dividend", Decimal(amount))]
         hours.roll_us = now_us
 
         async def booked() -> bool:
-            return len(await self.broker.fetch_activities(account, 0, S)) > count
+            return len(await books.fetch_activities(account, 0, S)) > count
 
         await until(booked)
 
@@ -212,16 +234,28 @@ async def has_status(
 
 async def canceled(stage: Stage, view: BrokerOrderView) -> BrokerOrderView:
     """Cancel the order, and the order once that is done."""
-    await stage.broker.cancel(view.account_number, view.broker_order_id, S)
+    await stage.of(view.account_number).cancel(view.account_number, view.broker_order_id, S)
 
     async def ask() -> BrokerOrderView | None:
-        told = await now(stage.broker, view)
+        told = await now(stage.of(view.account_number), view)
         working = (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED, OrderStatus.HELD)
         return None if told.status in working else told
 
     ended: BrokerOrderView = await until(ask)
     assert ended.status == OrderStatus.CANCELED
     return ended
+
+
+def sale(
+    stage: Stage, name: str, qty: int, price: str, intent: PositionIntent = "sell_to_close"
+) -> BrokerOrder:
+    """A limit order for the day to sell; what it does to the position is said where that is needed."""
+    return said(stage, order(name, "sell", qty, price, tif="day"), intent)
+
+
+def said(stage: Stage, asked: BrokerOrder, intent: PositionIntent) -> BrokerOrder:
+    """The order with what it does to the position, where the broker has to be told."""
+    return replace(asked, position_intent=intent) if stage.broker.capabilities.needs_intent else asked
 
 
 def bracket(name: str, qty: int = 10) -> BrokerOrder:
@@ -234,9 +268,10 @@ def bracket(name: str, qty: int = 10) -> BrokerOrder:
     )
 
 
-def oco(name: str, qty: int = 10) -> BrokerOrder:
+def oco(stage: Stage, name: str, qty: int = 10) -> BrokerOrder:
     """The exits of a long position."""
-    return replace(order(name, "sell", qty, "110"), order_class="oco", stop_loss=StopLoss(D(95)))
+    exits = replace(order(name, "sell", qty, "110"), order_class="oco", stop_loss=StopLoss(D(95)))
+    return said(stage, exits, "sell_to_close")
 
 
 def spread(stage: Stage, name: str = "s", limit: str = "2.00", qty: int = 3) -> BrokerOrder:

@@ -4,7 +4,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from paiid.brokers import BrokerRejected
 from tests.contract import test_broker_contract as contract
+from tests.contract import test_broker_contract_activities as activities
+from tests.contract import test_broker_contract_books as books
+from tests.contract import test_broker_contract_changes as changes
 from tests.contract import test_broker_contract_groups as groups
 from tests.contract import test_broker_contract_members as members
 from tests.contract import test_broker_contract_updates as updates
@@ -74,15 +78,15 @@ Test = Callable[[Stage], Awaitable[None]]
         ),
         (
             LeavesOutTheInstantAskedAbout,
-            contract.test_E18_executions_come_oldest_first_and_the_instant_asked_about_is_included,
+            books.test_E18_executions_come_oldest_first_and_the_instant_asked_about_is_included,
         ),
         (
             NewestFirst,
-            contract.test_E18_executions_come_oldest_first_and_the_instant_asked_about_is_included,
+            books.test_E18_executions_come_oldest_first_and_the_instant_asked_about_is_included,
         ),
         (
             ListsEmptyPositions,
-            contract.test_positions_are_signed_and_at_their_average_price_and_none_is_zero,
+            books.test_positions_are_signed_and_at_their_average_price_and_none_is_zero,
         ),
         (SkipsAnUpdate, updates.test_updates_tell_every_print_and_every_end_in_order),
         (
@@ -108,22 +112,25 @@ Test = Callable[[Stage], Awaitable[None]]
         (FillsOneLegOnly, groups.test_a_spread_is_told_with_its_legs_and_fills_in_whole_units),
         (CountsContractsAsShares, groups.test_a_spread_moves_cash_a_hundredfold),
         (CancelsAnything, groups.test_a_leg_cannot_be_canceled_alone_and_goes_with_its_spread),
-        (KeepsTheOldOneToo, groups.test_a_replacement_takes_the_old_order_s_place),
-        (KeepsTheOldOneToo, groups.test_both_orders_of_a_replacement_are_told_on_the_update_stream),
-        (KeepsTheOldOneToo, groups.test_a_spread_is_replaced_with_its_legs),
+        (KeepsTheOldOneToo, changes.test_a_replacement_takes_the_old_order_s_place),
+        (KeepsTheOldOneToo, changes.test_both_orders_of_a_replacement_are_told_on_the_update_stream),
+        (KeepsTheOldOneToo, changes.test_a_spread_is_replaced_with_its_legs),
         (
             TakesTheNewQuantityForWhatIsLeft,
-            groups.test_the_quantity_of_a_part_is_changed_in_total_or_not_at_all_where_the_table_says_so,
+            changes.test_the_quantity_of_a_part_is_changed_in_total_or_not_at_all_where_the_table_says_so,
         ),
         (
             TakesTheNewQuantityForWhatIsLeft,
-            groups.test_what_takes_the_place_of_a_part_that_has_filled_is_told_with_what_was_left,
+            changes.test_what_takes_the_place_of_a_part_that_has_filled_is_told_with_what_was_left,
         ),
-        (ReplacesAnything, groups.test_what_is_over_unknown_or_another_s_is_not_replaced),
-        (ReplacesAnything, groups.test_the_new_total_is_more_than_what_has_filled),
-        (ReplacesAnything, groups.test_E11_a_replacement_under_an_id_used_before_is_an_unknown_outcome),
-        (ReplacesAnything, groups.test_one_replacement_many_times_at_once_happens_once),
-        (TellsNoActivity, groups.test_activities_are_listed_once_each_oldest_first_and_change_the_account),
+        (ReplacesAnything, changes.test_what_is_over_unknown_or_another_s_is_not_replaced),
+        (ReplacesAnything, changes.test_the_new_total_is_more_than_what_has_filled),
+        (ReplacesAnything, changes.test_E11_a_replacement_under_an_id_used_before_is_an_unknown_outcome),
+        (ReplacesAnything, changes.test_one_replacement_many_times_at_once_happens_once),
+        (
+            TellsNoActivity,
+            activities.test_activities_are_listed_once_each_oldest_first_and_change_the_account,
+        ),
         (FindsNothingByItsOwnId, members.test_an_order_is_found_by_the_broker_s_id_as_by_ours),
         (
             MixesAccountsByItsOwnId,
@@ -180,5 +187,5 @@ Test = Callable[[Stage], Awaitable[None]]
 )
 async def test_a_broker_that_breaks_the_contract_is_caught(spoiled: type[FakeBroker], test: Test) -> None:
     stage = FakeStage(spoiled())
-    with pytest.raises((AssertionError, pytest.fail.Exception, contract.BrokerRejected)):
+    with pytest.raises((AssertionError, pytest.fail.Exception, BrokerRejected)):
         await test(stage)

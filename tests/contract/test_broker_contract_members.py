@@ -7,7 +7,7 @@ import pytest
 
 from paiid.brokers import BrokerRejected
 from paiid.domain.orders import OrderStatus
-from tests.contract.stages import S, Stage, bracket, canceled, has_status, now, spread
+from tests.contract.stages import S, Stage, bracket, canceled, has_status, now, said, spread
 from tests.contract.test_broker_contract import stage
 from tests.paper_live import found, order, until
 
@@ -35,7 +35,7 @@ async def test_no_order_is_found_by_an_id_that_nobody_has_or_that_is_another_acc
     unknown = view.broker_order_id[:-4] + ("0000" if not view.broker_order_id.endswith("0000") else "1111")
     for broker_order_id in (unknown, "no-such-order", ""):
         assert await stage.broker.fetch_order_by_id("me", broker_order_id, S) is None
-    assert await stage.broker.fetch_order_by_id("bob", view.broker_order_id, S) is None
+    assert await stage.of("bob").fetch_order_by_id("bob", view.broker_order_id, S) is None
 
 
 async def test_the_accounts_that_are_there_by_themselves_are_told_once_each_and_whole(stage: Stage) -> None:
@@ -53,7 +53,7 @@ async def test_everything_open_in_an_account_is_canceled_at_once_where_the_table
     await stage.execute(one, 4, "99.00")
     two = await broker.submit(order("a-2", price="90.00"), S)
     group = await broker.submit(bracket("a-3"), S)
-    others = await broker.submit(order("b-1", price="90.00", account="bob"), S)
+    others = await stage.of("bob").submit(order("b-1", price="90.00", account="bob"), S)
     if not broker.capabilities.cancels_all:
         with pytest.raises(BrokerRejected):
             await broker.cancel_all("me", S)
@@ -67,7 +67,7 @@ async def test_everything_open_in_an_account_is_canceled_at_once_where_the_table
         await has_status(broker, name, OrderStatus.CANCELED)
     assert (await found(broker, "a-1")).filled_qty == 4
     assert await broker.fetch_open_orders("me", S) == []
-    assert list(await broker.fetch_open_orders("bob", S)) == [others]
+    assert list(await stage.of("bob").fetch_open_orders("bob", S)) == [others]
     assert await broker.cancel_all("me", S) == {}
 
 
@@ -89,8 +89,8 @@ async def test_a_broker_s_own_stop_stops_orders_but_no_cancels_where_the_table_s
     assert caught.value.code == "account_suspended"
     assert await broker.fetch_order("me", "a-2", S) is None
     await canceled(stage, view)
-    assert (await broker.fetch_account("bob", S)).suspended is False
-    await broker.submit(order("b-1", account="bob"), S)
+    assert (await stage.of("bob").fetch_account("bob", S)).suspended is False
+    await stage.of("bob").submit(order("b-1", account="bob"), S)
     assert await broker.set_own_stop("me", False, S) is True
     assert (await broker.fetch_account("me", S)).suspended is False
     await broker.submit(order("a-3"), S)
@@ -113,8 +113,8 @@ async def test_the_budget_is_none_for_ever_or_a_number_that_requests_make_less(s
 async def test_a_sale_of_what_is_held_is_told_alike_by_both_look_ups_and_the_list(stage: Stage) -> None:
     buy = await stage.broker.submit(order("a-1", qty=10), S)
     await stage.execute(buy, 10, "99.00")
-    sale = await stage.broker.submit(order("a-2", "sell", 10, "105.00"), S)
-    await stage.execute(sale, 3, "106.00")
+    asked = said(stage, order("a-2", "sell", 10, "105.00"), "sell_to_close")
+    await stage.execute(await stage.broker.submit(asked, S), 3, "106.00")
     told = await found(stage.broker, "a-2")
     assert (told.side, told.filled_qty, told.filled_avg_price) == ("sell", 3, Decimal(106))
 

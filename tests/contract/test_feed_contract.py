@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -19,7 +19,9 @@ from paiid.domain.quotes import Quote
 from paiid.feeds import Feed, FeedEvent, Heard
 from paiid.feeds.replay import ReplayFeed
 from paiid.feeds.simulated import SimulatedFeed
+from paiid.feeds.tradier import Transport
 from tests.fake_clock import FakeClock
+from tests.feed_world import SteppedClock, tradier_feed_at
 from tests.market_world import SATURDAY_US, WEDNESDAY_OPEN_US, FakeFeed
 
 KNOWN = ("AAPL", "BRK.B", "SPY")
@@ -28,12 +30,13 @@ AN_OPTION = OptionContract("AAPL", date(2027, 1, 15), "call", Decimal(10))
 
 
 class Stage:
-    """A feed, its clock, and a way to make it show something new."""
+    """A feed, its clock, and a way to make it show something new. `remembers`: what it knows is a function of time or in memory."""
 
-    def __init__(self, name: str, feed: Feed, clock: FakeClock) -> None:
+    def __init__(self, name: str, feed: Feed, clock: FakeClock | SteppedClock) -> None:
         self.name = name
         self.feed = feed
         self.clock = clock
+        self.remembers = feed.source != "tradier"
 
     def move(self, seconds: float = 2.0) -> None:
         """Time passes, and every known symbol has a newer quote."""
@@ -41,6 +44,14 @@ class Stage:
         if isinstance(self.feed, FakeFeed):
             for symbol in KNOWN:
                 self.feed.set(symbol, "10.01", "10.03", as_of_us=self.clock.now_us())
+
+    async def newest(self, symbol: str) -> Quote | None:
+        """What is in memory; of a source that keeps nothing there, what it answers."""
+        found = self.feed.newest(symbol)
+        if self.remembers:
+            return found
+        assert found is None, "one has to listen to it"
+        return (await self.feed.fetch_quotes([symbol])).get(symbol)
 
 
 RECORDED_DAY = date(2013, 10, 8)
@@ -71,26 +82,51 @@ def _played(path: Path) -> Path:
     return path
 
 
-@pytest.fixture(
-    params=["simulated, always open", "simulated, in session", "simulated, on a Saturday", "replay", "fake"]
+STAGES = (
+    "simulated, always open",
+    "simulated, in session",
+    "simulated, on a Saturday",
+    "replay",
+    "fake",
+    "tradier",
+    "tradier, on a Saturday",
+    "tradier, over HTTP",
+    "tradier, sandbox",
 )
+
+
+@pytest.fixture(params=STAGES)
 async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     """Each feed, started."""
-    clock = FakeClock(SATURDAY_US if "Saturday" in request.param else WEDNESDAY_OPEN_US)
-    if request.param == "fake":
+    at_us = SATURDAY_US if "Saturday" in request.param else WEDNESDAY_OPEN_US
+    async with AsyncExitStack() as stack:
+        clock: FakeClock | SteppedClock
+        if request.param.startswith("tradier"):
+            clock = SteppedClock(at_us)
+            transport: Transport = "http" if "HTTP" in request.param else "websocket"
+            simulated = tradier_feed_at(
+                tmp_path, clock, sandbox="sandbox" in request.param, transport=transport
+            )
+            built: Feed = await stack.enter_async_context(simulated)
+        else:
+            clock = FakeClock(at_us)
+            built = of_itself(request.param, clock, tmp_path)
+        await built.start()
+        yield Stage(request.param, built, clock)
+        async with asyncio.timeout(1):
+            await built.stop()
+
+
+def of_itself(name: str, clock: FakeClock, directory: Path) -> Feed:
+    """A feed that has nobody to ask."""
+    if name == "fake":
         fake = FakeFeed(*KNOWN, heartbeat_s=0.4)
         for symbol in KNOWN:
             fake.set(symbol, "10", "10.02", as_of_us=clock.now_us())
-        built: Feed = fake
-    elif request.param == "replay":
-        built = ReplayFeed(clock, recording(tmp_path / "recording.csv"), speed=2)
-    else:
-        hours = AlwaysOpen() if "always" in request.param else ExchangeHours()
-        built = SimulatedFeed(clock, hours, seed=1)
-    await built.start()
-    yield Stage(request.param, built, clock)
-    async with asyncio.timeout(1):
-        await built.stop()
+        return fake
+    if name == "replay":
+        return ReplayFeed(clock, recording(directory / "recording.csv"), speed=2)
+    return SimulatedFeed(clock, AlwaysOpen() if "always" in name else ExchangeHours(), seed=1)
 
 
 def assert_sound(quote: Quote, feed: Feed, now_us: int) -> None:
@@ -171,7 +207,7 @@ async def test_the_contracts_listed_are_those_that_have_instruments_and_quotes(s
             assert instrument.tick in (Decimal("0.01"), Decimal("0.05"))
     quote = (await stage.feed.fetch_quotes([contract.symbol]))[contract.symbol]
     assert_sound(quote, stage.feed, stage.clock.now_us())
-    assert stage.feed.newest(contract.symbol) == quote
+    assert await stage.newest(contract.symbol) == quote
     stage.feed.follow([contract.symbol])
     async with aclosing(stage.feed.listen()) as stream:
         assert (await next_quote(stream)).symbol == contract.symbol
@@ -263,7 +299,8 @@ async def test_corporate_actions_are_told_for_the_day_and_the_symbols_asked(stag
         assert list(await stage.feed.fetch_corporate_actions([UNKNOWN], ex_date)) == []
         assert list(await stage.feed.fetch_corporate_actions([], ex_date)) == []
         told += actions
-    assert told or stage.name == "replay"
+    # Tradier tells of none that is confirmed.
+    assert bool(told) == (stage.feed.source not in ("replay", "tradier"))
 
 
 async def test_nothing_asked_is_nothing_answered(stage: Stage) -> None:
@@ -273,7 +310,7 @@ async def test_nothing_asked_is_nothing_answered(stage: Stage) -> None:
 async def test_memory_holds_what_was_fetched(stage: Stage) -> None:
     fetched = await stage.feed.fetch_quotes(KNOWN)
     for symbol in KNOWN:
-        newest = stage.feed.newest(symbol)
+        newest = await stage.newest(symbol)
         assert newest is not None
         assert newest.sequence >= fetched[symbol].sequence
 
@@ -282,14 +319,16 @@ async def test_the_same_sequence_is_the_same_quote_and_a_higher_one_is_no_older(
     before: dict[str, Quote] = {}
     for _ in range(50):
         for symbol in KNOWN:
-            quote = stage.feed.newest(symbol)
+            quote = await stage.newest(symbol)
             assert quote is not None
             assert_sound(quote, stage.feed, stage.clock.now_us())
             last = before.get(symbol, quote)
             assert quote.sequence >= last.sequence
             assert quote.as_of_us >= last.as_of_us
+            assert quote.confirmed_us >= last.confirmed_us
             if quote.sequence == last.sequence:
-                assert quote == last
+                # Who is asked may confirm what he said before.
+                assert quote == replace(last, confirmed_us=quote.confirmed_us)
             before[symbol] = quote
         stage.move(0.37)
 
@@ -305,6 +344,15 @@ async def next_quote(stream: AsyncIterator[FeedEvent]) -> Quote:
     raise AssertionError("the stream has ended")
 
 
+async def newer_quote(stream: AsyncIterator[FeedEvent], sequences: dict[str, int]) -> Quote:
+    """The next quote that is newer than what was known; one that is told again confirms that, and none is older."""
+    while True:
+        quote = await next_quote(stream)
+        assert quote.sequence >= sequences[quote.symbol]
+        if quote.sequence > sequences[quote.symbol]:
+            return quote
+
+
 async def test_the_stream_begins_with_what_is_known_then_only_grows(stage: Stage) -> None:
     stage.feed.follow([*KNOWN, UNKNOWN])
     async with aclosing(stage.feed.listen()) as stream:
@@ -316,8 +364,7 @@ async def test_the_stream_begins_with_what_is_known_then_only_grows(stage: Stage
         for _ in range(10):
             stage.move()
             async with asyncio.timeout(20):
-                quote = await next_quote(stream)
-            assert quote.sequence > sequences[quote.symbol]
+                quote = await newer_quote(stream, sequences)
             sequences[quote.symbol] = quote.sequence
             assert_sound(quote, stage.feed, stage.clock.now_us())
 

@@ -13,7 +13,9 @@ import pytest
 
 from tests.e2e.processes import Server, free_port, paiid, paiid_from_scratch
 
-COMMANDS = {"serve", "doctor", "migrate", "halt", "resume", "user", "token", "orders", "reconcile", "sim"}
+COMMANDS = {
+    "serve", "doctor", "migrate", "halt", "resume", "backup", "restore", "user", "token", "orders", "reconcile", "sim",
+}  # fmt: skip
 NOISE_S = 3.0
 """What a busy machine may add; whoever waits for a request that never ends waits far longer."""
 
@@ -42,7 +44,7 @@ def test_help_lists_exactly_what_exists(data: Path) -> None:
 @pytest.mark.parametrize(
     ("group", "names"),
     [
-        ("user", {"add", "list", "disable", "enable", "role", "password"}),
+        ("user", {"add", "invite", "list", "disable", "enable", "role", "password"}),
         ("token", {"new", "revoke", "list"}),
         ("orders", {"list", "settle"}),
         ("reconcile", {"list", "accept"}),

@@ -17,6 +17,15 @@ def lines_of_the_first_order() -> list[str]:
     return block.strip().splitlines()
 
 
+def line_of_the_explanation() -> str:
+    return README.read_text(encoding="utf-8").split("## Ask what is going on")[1].split("```")[1].strip()
+
+
+def line_of_the_health() -> str:
+    block = README.read_text(encoding="utf-8").split("## Operate it")[1].split("```")[1]
+    return block.strip().splitlines()[0]
+
+
 def line_of_the_chain() -> str:
     return README.read_text(encoding="utf-8").split("## Options with Greeks")[1].split("```")[1].strip()
 
@@ -46,6 +55,10 @@ def test_the_first_order_of_the_readme_works_and_survives_a_power_cut(data: Path
         assert _held(shell, positions) == [("AAPL", 10)]
         status, _, chain = shell.run(line_of_the_chain())
         assert (status, len(json.loads(chain)["calls"]) + len(json.loads(chain)["puts"])) == (200, 12)
+        status, _, told = shell.run(line_of_the_explanation())
+        assert (status, json.loads(told)["source"]) == (200, "rules")
+        status, _, health = shell.run(line_of_the_health())
+        assert (status, json.loads(health)["checks"]["ai"]["status"]) == (200, "unconfigured")
         status, _, told = shell.run(halt)
         assert (status, json.loads(told)["tradingHalted"], json.loads(told)["level"]) == (
             200,

@@ -60,6 +60,9 @@ class MeddlingBroker:
         self.simulated = inner.simulated
         self.replays_updates = inner.replays_updates
 
+    def order_free_in_s(self, account_number: str, *, closes: bool = False) -> float | None:
+        return self._inner.order_free_in_s(account_number, closes=closes)
+
     @property
     def budget_left(self) -> int | None:
         return self._inner.budget_left
@@ -129,6 +132,11 @@ class MeddlingBroker:
 
     async def fetch_open_orders(self, account_number: str, timeout_s: float) -> Sequence[BrokerOrderView]:
         return [] if self._faults.quiet else await self._inner.fetch_open_orders(account_number, timeout_s)
+
+    async def fetch_orders_since(
+        self, account_number: str, after_us: int, timeout_s: float
+    ) -> Sequence[BrokerOrderView]:
+        return await self._inner.fetch_orders_since(account_number, after_us, timeout_s)
 
     async def fetch_executions(
         self, account_number: str, after_us: int, timeout_s: float

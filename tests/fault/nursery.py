@@ -61,7 +61,19 @@ def main() -> None:
     """Fork when asked, reap what has ended."""
     # Imported here: the asking side needs only the class above.
     from paiid import cli
-    from paiid.cli import commands, doctor, halt, migrate, orders, reconcile, sim, tokens, users  # noqa: F401
+    from paiid.cli import (  # noqa: F401
+        backup,
+        commands,
+        doctor,
+        halt,
+        migrate,
+        orders,
+        reconcile,
+        restore,
+        sim,
+        tokens,
+        users,
+    )
     from tests.fault import server
 
     server.warm_up()

@@ -121,6 +121,7 @@ class Server:
 
     def signal(self, number: signal.Signals) -> None:
         """Send this one process a signal."""
+        assert self.pid > 0, "it was never started, and 0 would be our own group"
         os.kill(self.pid, number)
 
     async def kill(self) -> None:

@@ -1,28 +1,25 @@
-"""The whole service over a simulated Alpaca in the same process, with real sockets between them, for many orders."""
+"""The whole service over a simulated broker in the same process, with real sockets between them, for many orders."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 
 from paiid.app import create_app
-from paiid.brokers.alpaca import AlpacaBroker, AlpacaKeys, StreamTimings
-from paiid.core.clock import SystemClock
-from paiid.sim.alpaca.accounts import SIM_TERMS
-from paiid.sim.alpaca.app import LEDGER_FILE, SimApp
-from paiid.sim.alpaca.serve import running
-from paiid.sim.alpaca.world import SimWish, opened
+from paiid.brokers import Broker
+from paiid.core.clock import Clock
+from paiid.sim.engine.faults import FaultBook
+from paiid.sim.engine.market import SimMarket
 from paiid.trading.timings import Timings
-from tests.alpaca_referee import Referee
+from tests.both_books import BothBooks
 from tests.conftest import _running
 from tests.world import App, Client, make_settings
 
-KEY_ID, SECRET = "PKTESTSTORM000000001", "test-secret-storm-0000000000000000000001"
 PATIENCE_S = 40.0
 """Only guards against hanging."""
 STORMY = Timings(
@@ -43,23 +40,28 @@ STORMY = Timings(
     compare_s=3.0,
     recompare_s=1.0,
 )
-STREAM = StreamTimings(
-    first_pause_s=0.1, longest_pause_s=0.6, stable_s=1.0, unauthorized_pause_s=0.5, reply_s=1.0, ping_s=0.5,
-    silence_s=1.0, request_s=0.6, reread_pause_s=0.1,
-)  # fmt: skip
+
+
+class Simulator(Protocol):
+    """What a storm needs of a simulated broker, whichever it is."""
+
+    market: SimMarket
+    faults: FaultBook
 
 
 @dataclass
 class StormWorld:
     """The simulator, the app whose broker it is, and its owner."""
 
-    sim: SimApp
+    sim: Simulator
     url: str
     app: App
     owner: Client
-    referee: Referee
+    referee: BothBooks
     asked: list[tuple[httpx2.Request, bytes]] = field(default_factory=list)
     """Final answers, with the requests that must be answered so for ever."""
+    calls: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Option contracts around the price of each symbol, by strike, where a storm trades such."""
 
     def price(self, symbol: str) -> Decimal:
         """About what it costs now, to the cent."""
@@ -85,31 +87,19 @@ class StormWorld:
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 told = (await self.owner.get("/api/account")).json()
-                if told.get("broker") == "alpaca" and told["reconciled_at"] and not told["only_reduces"]:
+                known = told.get("broker") == self.referee.broker
+                if known and told["reconciled_at"] and not told["only_reduces"]:
                     return
                 await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
-async def storm_world(
-    directory: Path, database_url: str, seed: int, adapter: type[AlpacaBroker]
-) -> AsyncIterator[StormWorld]:
-    """Over a simulator whose account is rich, whose limit on requests is out of reach, and which plays no fault yet.
-    Both databases are there and migrated."""
-    clock = SystemClock()
+async def served(
+    database_url: str, directory: Path, seed: int, broker: Broker, clock: Clock
+) -> AsyncIterator[App]:
+    """The app over this broker."""
+    settings = make_settings(database_url, directory, broker=broker.name, sim_seed=seed)
+    application = create_app(settings, broker=broker, timings=STORMY, clock=clock)
     async with AsyncExitStack() as stack:
-        # With a limit of 0 it would tell of none, and the adapter would go by the 200 it knows of.
-        wish = SimWish(directory / "sim", seed=seed, rate_limit=100_000)
-        sim = await stack.enter_async_context(opened(wish, clock))
-        sim.exchange.accounts.add(KEY_ID, SECRET, replace(SIM_TERMS, starting_cash=Decimal(50_000_000)))
-        url = await stack.enter_async_context(running(sim))
-        keys = AlpacaKeys("paper", KEY_ID, SECRET, url, url.replace("http", "ws", 1) + "/stream")
-        broker = adapter(clock, [keys], lookup_lag_s=0.3, refusal_lookup_delay_s=0.3, timings=STREAM)
-        settings = make_settings(database_url, directory, broker="alpaca", sim_seed=seed)
-        application = create_app(settings, broker=broker, timings=STORMY, clock=clock)
         await stack.enter_async_context(_running(application))
-        app = await stack.enter_async_context(App(application, settings))
-        referee = Referee(sim.exchange.db, directory / "sim" / LEDGER_FILE, app.state.db)
-        world = StormWorld(sim, url, app, await app.owner(), referee)
-        await world.ready()
-        yield world
+        yield await stack.enter_async_context(App(application, settings))

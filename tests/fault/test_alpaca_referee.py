@@ -176,7 +176,7 @@ async def _plain(world: AlpacaWorld) -> None:
 async def test_the_referee_sees_a_service_that_does_what_it_must_not(
     meddler: type[Meddler], life: Any, rule: str, sqlite_url: str, tmp_path: Path, template: Path
 ) -> None:
-    how = {"timings": DEAF, "meddle": meddler}
+    how: dict[str, Any] = {"timings": DEAF, "meddle": meddler}
     async with alpaca_world(sqlite_url, tmp_path, template, **how) as world:
         await life(world)
 

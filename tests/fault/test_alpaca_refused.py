@@ -8,8 +8,10 @@ import pytest
 
 from paiid.app import create_app
 from paiid.brokers.alpaca import AlpacaBroker, AlpacaKeys
+from paiid.brokers.alpaca.wire import Wire
 from paiid.core.clock import SystemClock
 from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID
+from paiid.wires.governor import Governors
 from tests import alpaca_paths as paths
 from tests.alpaca_world import BRISK, alpaca_world, brisk_broker, keys_of
 from tests.conftest import _running
@@ -61,17 +63,15 @@ async def test_E11_keys_that_are_taken_back_leave_a_refusal_unconfirmed_until_th
 
     async with alpaca_world(sqlite_url, tmp_path, template, meddle=meddle) as world:
         (session,) = made[0]._sessions.all
-        old = session.keys
-        session.keys = session.wire.keys = AlpacaKeys(
-            "paper", DEFAULT_KEY_ID, WRONG, old.api_url, old.stream_url
-        )
-        await session.wire.close()
+        old, good = session.keys, session.wire
+        session.keys = AlpacaKeys("paper", DEFAULT_KEY_ID, WRONG, old.api_url, old.stream_url)
+        session.wire = Wire(session.keys, Governors(SystemClock()))
         answer = await world.owner.execute(BUY)
         (order,) = answer.json()["orders"]
         assert (answer.status_code, order["state"]) == (202, "UNKNOWN")
         assert WRONG not in answer.text
-        session.keys = session.wire.keys = old
         await session.wire.close()
+        session.keys, session.wire = old, good
 
         async def settled() -> bool:
             shown = (await world.owner.get(f"/api/trading/orders/{order['id']}")).json()

@@ -11,7 +11,8 @@ import pytest
 from paiid.brokers import BrokerOrder, BrokerOrderView, OutcomeUnknown
 from paiid.brokers.alpaca import AlpacaBroker
 from paiid.sim.alpaca.fault_kinds import KINDS
-from tests.fault.alpaca_storm import SHARE, faults, prepare, storm
+from tests.fault.alpaca_storm import SHARE, faults, storm
+from tests.fault.storms import prepare
 
 ORDERS = int(os.environ.get("STORM_ORDERS", "500"))
 
@@ -21,6 +22,7 @@ def ledger_url(tmp_path: Path) -> str:
     return prepare(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_E11_hundreds_of_orders_with_faults_are_none_doubled_and_none_lost(
     tmp_path: Path, ledger_url: str

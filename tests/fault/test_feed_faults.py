@@ -131,7 +131,8 @@ async def test_S5_a_feed_that_is_gone_is_told_to_every_client_within_five_second
             return bool((await world.rest_quote("AAPL"))["ask"] == ask)
 
         await world.until(asked)
-        assert (await world.order(paper))["state"] == "ACCEPTED"
+        order = await world.order(paper)
+        assert order["state"] == "ACCEPTED", order["reason"]
         alpaca.fault("refuse_before", on="data", rate=1)
 
         async def refused() -> bool:

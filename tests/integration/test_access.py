@@ -52,10 +52,10 @@ async def test_a_user_signs_in_stays_and_signs_out_under_both_addresses(app: App
     problem(await client.get(f"{prefix}/me"), 401, "invalid-token")
 
 
-async def test_there_is_no_way_to_register(app: App) -> None:
+async def test_there_is_no_way_to_register_before_the_owner_opens_one(app: App) -> None:
     body = {"email": "new@example.com", "password": PASSWORD}
     for path in ("/auth/register", "/api/auth/register"):
-        problem(await app.anonymous.post(path, json=body), 404, "not-found")
+        problem(await app.anonymous.post(path, json=body), 403, "forbidden")
 
 
 PRIVATE = [

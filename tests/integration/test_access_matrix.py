@@ -15,7 +15,7 @@ STATIC = "static-token-static-token-static-token"
 
 # Who may: "read", "trade" and "halt" are scopes, of which a viewer has but the first; "known" is anybody with a
 # credential; "person" needs a session, "owner" an owner's session; "choose" is a known caller with the scope trade,
-# "ask" one with the scope read or trade.
+# "ask" one with the scope read or trade; "owner reads" an owner, also with a token that may read.
 ROUTES = {
     "GET /api/health": "public",
     "GET /api/health/liveness": "public",
@@ -24,6 +24,7 @@ ROUTES = {
     "GET /api/health/detailed": "read",
     "POST /auth/login": "public",
     "POST /auth/refresh": "public",
+    "POST /auth/register": "public",
     "POST /auth/logout": "person",
     "GET /auth/me": "known",
     "GET /auth/sessions": "person",
@@ -34,6 +35,11 @@ ROUTES = {
     "DELETE /auth/tokens/{token_id}": "person",
     "GET /api/users": "owner",
     "POST /api/users": "owner",
+    "GET /api/users/registration": "owner",
+    "POST /api/users/registration": "owner",
+    "GET /api/users/invites": "owner",
+    "POST /api/users/invites": "owner",
+    "DELETE /api/users/invites/{invite_id}": "owner",
     "GET /api/users/{user_id}": "owner",
     "PATCH /api/users/{user_id}": "owner",
     "DELETE /api/users/{user_id}": "owner",
@@ -87,15 +93,27 @@ ROUTES = {
     "POST /api/order-templates/{template_id}/use": "trade",
     "GET /api/admin/kill": "read",
     "POST /api/admin/kill": "halt",
+    "POST /api/ai/chat": "read",
+    "POST /api/ai/explain": "read",
+    "GET /api/ai/status": "read",
+    "POST /api/telemetry": "known",
+    "GET /api/telemetry/events": "owner reads",
+    "GET /api/telemetry/stats": "owner reads",
+    "GET /api/telemetry/export": "owner reads",
+    "DELETE /api/telemetry/events": "owner",
+    # Signed by a secret of its own.
+    "POST /api/github/webhook": "public",
+    "GET /api/monitor/repository": "read",
+    "GET /api/monitor/events": "read",
 }
 LET_IN = {
-    "owner": {"known", "person", "owner", "choose", "ask", "read", "trade", "halt"},
+    "owner": {"known", "person", "owner", "owner reads", "choose", "ask", "read", "trade", "halt"},
     "trader": {"known", "person", "choose", "ask", "read", "trade", "halt"},
     "viewer": {"known", "person", "choose", "ask", "read"},
-    "token read": {"known", "ask", "read"},
+    "token read": {"known", "owner reads", "ask", "read"},
     "token trade": {"known", "choose", "ask", "trade"},
     "token halt": {"known", "halt"},
-    "static": {"known", "choose", "ask", "read", "trade", "halt"},
+    "static": {"known", "owner reads", "choose", "ask", "read", "trade", "halt"},
 }
 # Not sent by whom it lets in: it would sign the caller out in the middle of the test.
 ENDS_THE_CALLER = "POST /auth/logout"
@@ -135,7 +153,16 @@ def addresses(route: str) -> Iterator[tuple[str, str]]:
     """(method, path) under each address of a route, with ids that nobody has."""
     method, path = route.split()
     filled = path
-    for name in ("session_id", "token_id", "user_id", "account_id", "order_id", "intent_id", "template_id"):
+    for name in (
+        "invite_id",
+        "session_id",
+        "token_id",
+        "user_id",
+        "account_id",
+        "order_id",
+        "intent_id",
+        "template_id",
+    ):
         filled = filled.replace("{" + name + "}", "nobodys-own")
     filled = filled.replace("{symbol}", "AAPL")
     yield method, filled

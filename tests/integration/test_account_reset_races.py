@@ -53,6 +53,32 @@ async def test_an_order_that_comes_in_between_is_cancelled_with_the_rest(make_ap
     assert (await world.row())["open_orders"] == 0
 
 
+async def test_E18_an_order_on_its_way_while_others_are_cancelled_does_not_work_on_at_the_venue(
+    make_app: MakeApp,
+) -> None:
+    """It is claimed before the cancelling and comes to the venue after it: ended here, it would be nobody's there."""
+    world, venue = await start_meddled(make_app)
+    await world.rest()
+    placing: list[asyncio.Task[str]] = []
+
+    async def claim() -> None:
+        venue.let_in.clear()
+        placing.append(asyncio.create_task(world.rest()))
+        async with asyncio.timeout(15):
+            while (await world.row())["open_orders"] < 2:
+                await asyncio.sleep(0.01)
+
+    async def arrive() -> None:
+        venue.let_in.set()
+        await placing[0]
+
+    venue.at_opening, venue.at_listing = claim, arrive
+    told = await world.reset()
+    assert (told.status_code, told.json()["canceled"]) == (200, 2), told.text
+    assert await world.venue.fetch_open_orders(world.account, 5.0) == []
+    assert (await world.get(f"/api/trading/orders/{await placing[0]}"))["status"] == "CANCELED"
+
+
 async def test_orders_that_the_venue_told_as_ended_before_the_reset_did_are_counted_too(
     make_app: MakeApp,
 ) -> None:

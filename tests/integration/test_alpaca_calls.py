@@ -15,9 +15,7 @@ from paiid.brokers import (
     OutcomeUnknown,
 )
 from paiid.brokers.alpaca import AlpacaBroker
-from paiid.brokers.alpaca.budget import Budget, Deadline
 from paiid.brokers.alpaca.wire import LIST_CAP
-from paiid.core.clock import SystemClock
 from paiid.domain.orders import Leg, OrderStatus, StopLoss, TakeProfit
 from tests.alpaca_wire import (
     NUMBER,
@@ -299,39 +297,16 @@ async def test_the_budget_follows_the_headers_and_keeps_a_reserve_for_orders(
     assert broker.budget_left == 200
     await broker.fetch_accounts(5.0)
     assert broker.budget_left == 199
-    tight = {"x_ratelimit_limit": "200", "x_ratelimit_remaining": "29", "x_ratelimit_reset": "9999999999"}
+    tight = {"x_ratelimit_limit": "200", "x_ratelimit_remaining": "79", "x_ratelimit_reset": "9999999999"}
     wire.say("GET", "/v2/positions", told(200, [], **tight))
     wire.say("POST", _ORDERS, told(200, order()))
     await broker.fetch_positions(NUMBER, 5.0)
-    assert broker.budget_left == 29
+    assert broker.budget_left == 79
     with pytest.raises(BrokerError, match="budget"):
         await broker.fetch_positions(NUMBER, 0.3)
     await broker.submit(buy(), 5.0)
-    assert broker.budget_left == 28
+    assert broker.budget_left == 78
     assert len(wire.requests("GET", "/v2/positions")) == 1
-
-
-async def test_a_minute_is_counted_without_headers_and_passes(wire: AlpacaWire) -> None:
-    class Hands(SystemClock):
-        at_s = 0.0
-
-        def monotonic_s(self) -> float:
-            return self.at_s
-
-        async def sleep(self, seconds: float) -> None:
-            self.at_s += seconds
-
-    clock = Hands()
-    budget = Budget(clock)
-    for _ in range(180):
-        budget.spend()
-    assert budget.left == 20
-    with pytest.raises(BrokerError):
-        await budget.admit(Deadline(clock, 5.0))
-    await budget.admit(Deadline(clock, 90.0))
-    assert clock.at_s == 60.0
-    budget.learn({}, 429)
-    assert budget.left == 0
 
 
 async def test_idle_connections_are_used_again(wire: AlpacaWire, broker: AlpacaBroker) -> None:

@@ -18,8 +18,8 @@ from paiid.feeds import FeedEvent, FeedUnavailable, Heard, Lost
 from paiid.feeds.alpaca import AlpacaDataKeys, AlpacaFeed
 from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID, DEFAULT_SECRET
 from paiid.sim.alpaca.marketdata.side import DataOptions
-from paiid.sim.alpaca.serve import running
 from paiid.sim.alpaca.world import SimWish, database_url, opened
+from paiid.sim.engine.serve import running
 from tests.alpaca_data_wire import QUICK
 
 PATIENCE_S = 20.0

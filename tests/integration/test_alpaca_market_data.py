@@ -11,6 +11,7 @@ from paiid.brokers.alpaca import AlpacaBroker
 from paiid.core.clock import SystemClock
 from paiid.domain.calendar import AlwaysOpen, ExchangeHours
 from paiid.feeds.configured import configured_feed
+from paiid.wires.governor import Governors
 from tests.feed_world import CENT, Alpaca, FeedWorld, alpaca_on, feed_world
 from tests.world import make_settings
 
@@ -136,5 +137,5 @@ def test_a_real_market_has_the_exchanges_hours_and_a_simulated_one_its_own(
         "", tmp_path, testing=False, market_data="alpaca", sim_hours=sim_hours, alpaca_data_base_url=url,
         alpaca_paper_api_key="PKTEST0001", alpaca_paper_secret_key="test-secret-1",
     )  # fmt: skip
-    feed, found = configured_feed(settings, SystemClock())
+    feed, found = configured_feed(settings, SystemClock(), Governors(SystemClock()))
     assert (feed.source, type(found)) == ("alpaca", hours)

@@ -15,8 +15,8 @@ from paiid.feeds.alpaca import AlpacaDataKeys, AlpacaFeed, chain
 from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID, DEFAULT_SECRET
 from paiid.sim.alpaca.app import SimApp
 from paiid.sim.alpaca.fault_kinds import ALL_KINDS, CHAIN
-from paiid.sim.alpaca.serve import running
 from paiid.sim.alpaca.world import SimWish, database_url, opened
+from paiid.sim.engine.serve import running
 from tests.alpaca_data_stage import HandClock
 from tests.market_world import WEDNESDAY_OPEN_US
 from tests.sim_world import KEYS, PATIENCE_S

@@ -208,15 +208,16 @@ async def test_K03_on_sqlite_an_urgent_transaction_goes_before_all_who_wait(
     assert order == ["halt", "order0", "order1", "order2", "order3", "order4"]
 
 
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "with what is read first"])
 async def test_K03_a_closed_gate_keeps_every_claim_out_and_waits_for_those_inside(
-    db: Database, other: Database
+    db: Database, other: Database, together: bool
 ) -> None:
     events: list[str] = []
     inside, leave = asyncio.Event(), asyncio.Event()
 
     async def claim(name: str, database: Database) -> None:
         async with database.begin() as tx:
-            await tx.pass_gate()
+            await (tx.enter([(GET, {"b_name": "any"})], gate=True) if together else tx.pass_gate())
             events.append(f"{name} in")
             inside.set()
             if name == "first":
@@ -245,6 +246,73 @@ async def test_K03_a_closed_gate_keeps_every_claim_out_and_waits_for_those_insid
     assert opens == closed + 1, "nobody is inside while it is closed"
     if db.dialect == "postgresql":
         assert closed == 2, "who came later waits behind the arming"
+
+
+async def test_K03_what_is_read_on_entering_was_committed_before_the_gate_was_passed(
+    db: Database, other: Database
+) -> None:
+    entered = asyncio.Event()
+
+    async def enter() -> tuple[int, list[Any]]:
+        async with db.begin() as tx:
+            found = await tx.enter([(GET, {"b_name": "halt"}), (_SOME, {"b_names": ["a", "b"]})], gate=True)
+            entered.set()
+            return found
+
+    async with other.begin(urgent=True) as tx:
+        await tx.close_gate()
+        waiting = asyncio.create_task(enter())
+        await asyncio.sleep(0.1)
+        assert not entered.is_set()
+        for name in ("halt", "b"):
+            await put(tx, name)
+        closed_us = await tx.now_us()
+    now_us, (halt, some) = await asyncio.wait_for(waiting, PATIENCE_S)
+    assert [dict(row) for row in halt] == [{"value": "v"}]
+    assert [dict(row) for row in some] == [{"name": "b"}]
+    assert now_us >= closed_us
+
+
+async def test_on_entering_locks_are_taken_and_kept_to_the_end(postgres_url: str, clock: SystemClock) -> None:
+    lock = statement(
+        select(install_secrets.c.value).where(install_secrets.c.name == bindparam("b_name")).with_for_update()
+    )
+    async with opened(postgres_url, clock) as one, opened(postgres_url, clock) as two:
+        async with one.begin() as tx:
+            await put(tx, "row")
+
+        async def change() -> None:
+            async with two.begin() as tx:
+                await tx.execute(_SET, {"b_name": "row", "value": "later"})
+
+        async with one.begin() as tx:
+            _, (before,) = await tx.enter([(lock, {"b_name": "row"})])
+            changing = asyncio.create_task(change())
+            await asyncio.sleep(0.1)
+            assert not changing.done()
+        await asyncio.wait_for(changing, PATIENCE_S)
+        async with one.begin() as tx:
+            _, (after,) = await tx.enter([(lock, {"b_name": "row"})])
+        assert [before[0]["value"], after[0]["value"]] == ["v", "later"]
+
+
+async def test_a_block_that_asks_for_nothing_costs_nothing_and_leaves_nothing_behind(db: Database) -> None:
+    async with db.begin():
+        pass
+    with pytest.raises(RuntimeError, match="mine"):
+        async with db.begin():
+            raise RuntimeError("mine")
+    async with db.begin() as tx:
+        await put(tx, "after")
+    assert await value_of(db, "after") == "v"
+
+
+async def test_whoever_only_reads_passes_no_gate(db: Database) -> None:
+    async with db.read() as tx:
+        _, (found,) = await tx.enter([(GET, {"b_name": "any"})])
+        assert list(found) == []
+        with pytest.raises(TypeError, match="only reads"):
+            await tx.enter([(GET, {"b_name": "any"})], gate=True)
 
 
 async def test_K03_on_postgresql_claims_pass_the_gate_side_by_side(

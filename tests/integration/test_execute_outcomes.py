@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from paiid.brokers import NotSent, OutcomeUnknown
+from paiid.brokers import ORDER_WAIT_S, NotSent, OutcomeUnknown
 from paiid.core.db import statement
 from paiid.core.tables import orders
 from tests.conftest import MakeApp
@@ -60,11 +60,15 @@ async def test_E09_n_orders_cost_n_plus_1_commits(trading: Trading, monkeypatch:
     assert commits == 4
 
 
-async def test_E10_past_the_send_window_no_byte_is_written(make_app: MakeApp, broker: FakeBroker) -> None:
-    """The stamp is older than the transaction, so a slow commit uses the window up."""
+@pytest.mark.parametrize("window_s", [-1.0, ORDER_WAIT_S], ids=["past", "no-time-to-wait-for-a-place"])
+async def test_E10_past_the_send_window_no_byte_is_written(
+    make_app: MakeApp, broker: FakeBroker, window_s: float
+) -> None:
+    """The stamp is older than the transaction, so a slow commit uses the window up. An order that could no longer wait
+    for its place in the broker's budget does not go either."""
     from dataclasses import replace
 
-    app = await make_app(broker=broker, timings=replace(QUICK, send_window_s=-1.0))
+    app = await make_app(broker=broker, timings=replace(QUICK, send_window_s=window_s))
     owner = await app.owner()
     answer = await owner.execute(BUY)
     assert answer.json()["orders"][0]["state"] == "REJECTED"

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from paiid.core.clock import Clock
-from paiid.core.db import Database, make_database
+from paiid.core.db import Database, DatabaseUnavailable, make_database
 from paiid.domain.errors import Code, Problem
 from paiid.domain.halts import Level, Mode, Scope
 from paiid.trading import halt_store
@@ -38,7 +38,11 @@ async def test_K03_a_first_halt_of_a_scope_races_64_claims_and_none_comes_after_
 
     async def trade() -> None:
         while not stop.is_set():
-            outcome = await peopled_db.commit_with(claims.batch, 1)
+            try:
+                outcome = await peopled_db.commit_with(claims.batch, 1)
+            except DatabaseUnavailable:
+                # A claim that finds no turn in time is a 503, and nothing is sent (E17).
+                continue
             results.append((clock.monotonic_s(), outcome))
             await asyncio.sleep(random.random() / 200)
 

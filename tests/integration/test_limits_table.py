@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
-import tests.limit_probes_alpaca  # it registers its probes, as the next one does
+import tests.limit_probes_ai  # it registers its probes, as the next one does
+import tests.limit_probes_alpaca
 import tests.limit_probes_analysis
 import tests.limit_probes_options
+import tests.limit_probes_registration
 import tests.limit_probes_streams
+import tests.limit_probes_telemetry
+import tests.limit_probes_tradier
+import tests.limit_probes_tradier_sim
 import tests.limit_probes_wire  # noqa: F401 - it registers its probes
 from tests.conftest import MakeApp
 from tests.fakes import FakeBroker

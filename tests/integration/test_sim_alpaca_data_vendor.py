@@ -10,8 +10,8 @@ from paiid.core.clock import SystemClock
 from paiid.core.migrate import migrate
 from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID, DEFAULT_SECRET
 from paiid.sim.alpaca.marketdata.side import DataOptions
-from paiid.sim.alpaca.serve import running
 from paiid.sim.alpaca.world import SimWish, database_url, opened
+from paiid.sim.engine.serve import running
 
 CLIENT = """
 import asyncio, json, sys

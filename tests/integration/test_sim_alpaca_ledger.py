@@ -13,7 +13,7 @@ from paiid.core.clock import SystemClock
 from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID, DEFAULT_SECRET
 from paiid.sim.alpaca.app import LEDGER_FILE
 from paiid.sim.alpaca.exchange import SimOptions
-from paiid.sim.alpaca.ledger import Ledger
+from paiid.sim.engine.ledger import Ledger
 from tests.sim_world import KEYS, SimWorld, simulated
 
 SECRET = "test-secret-of-the-ledger"

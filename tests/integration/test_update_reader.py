@@ -54,7 +54,13 @@ async def start(make_app: MakeApp, broker: NoReplay, timings: Any) -> Trading:
     app = await make_app(broker=broker, timings=timings)
     trading = Trading(app, broker, await app.owner())
     await until(lambda: begun(broker, 1))
+    await until(lambda: compared(trading))
     return trading
+
+
+async def compared(trading: Trading) -> bool:
+    """The comparison at the start asks for orders too."""
+    return all(one["reconciled_at"] is not None for one in (await trading.owner.get("/api/accounts")).json())
 
 
 async def begun(broker: NoReplay, times: int) -> bool:

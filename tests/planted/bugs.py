@@ -20,7 +20,7 @@ from paiid.trading.record import Outcome, Recorder
 from paiid.trading.send import Sender
 from paiid.trading.service import TradingService
 
-_HALTS = halt_store._ACTIVE
+_HALTS = halt_store.ACTIVE
 """The statement with which a claim reads the halts."""
 
 
@@ -87,15 +87,14 @@ class _HaltsReadEarlier:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tx, name)
 
-    async def pass_gate(self) -> int:
+    async def enter(self, reads: Any, *, gate: bool = False) -> tuple[int, list[Sequence[Any]]]:
         if self._halts is None:
             self._halts = await self._tx.fetch(_HALTS)
-        return await self._tx.pass_gate()
-
-    async def fetch(self, stmt: Any, params: Any = None) -> Sequence[Any]:
-        if stmt is _HALTS and self._halts is not None:
-            return self._halts
-        return await self._tx.fetch(stmt, params)
+        now_us, found = await self._tx.enter(reads, gate=gate)
+        for at, (stmt, _) in enumerate(reads):
+            if stmt is _HALTS:
+                found[at] = self._halts
+        return now_us, found
 
 
 class ReadsHaltsBeforeTheGate(Claims):

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paiid.feeds.alpaca.book import Book, Sides, Snapshot
-from paiid.feeds.alpaca.budget import Budget
 from paiid.feeds.alpaca.keys import AlpacaDataKeys
 from paiid.feeds.alpaca.messages import ErrorMessage, QuoteMessage, TradeMessage, read_frame
 from paiid.feeds.alpaca.snapshots import is_asked_for, read_snapshot
-from paiid.feeds.alpaca.values import count_of, date_of, instant_of, micros_of, price_of, rfc3339, size_of
+from paiid.feeds.alpaca.values import count_of, date_of, micros_of, price_of, rfc3339, size_of
+from paiid.wires.values import instant_of
 from tests.fake_clock import FakeClock
 from tests.market_world import WEDNESDAY_OPEN_US, utc_us
 
@@ -306,37 +306,6 @@ def test_the_book_remembers_a_bounded_number_of_symbols(monkeypatch: pytest.Monk
     for symbol in "ABCDE":
         book.note_sides(symbol, sides("1", "2", NOW_US))
     assert [symbol for symbol in "ABCDE" if book.find(symbol)] == ["C", "D", "E"]
-
-
-# -- the budget -------------------------------------------------------------------------------------
-
-
-def test_the_budget_counts_by_itself_and_believes_the_headers_where_they_leave_less() -> None:
-    clock = FakeClock(NOW_US)
-    budget = Budget(clock, reserve=20)
-    assert budget.left == 180
-    for _ in range(100):
-        budget.spend()
-    assert budget.left == 80
-    now_s = NOW_US // 1_000_000
-    budget.learn(
-        {"x-ratelimit-limit": "200", "x-ratelimit-remaining": "30", "x-ratelimit-reset": str(now_s + 10)}, 200
-    )
-    assert budget.left == 10
-    clock.advance(11)
-    assert budget.left == 80
-    clock.advance(50)
-    assert budget.left == 180
-
-
-@pytest.mark.parametrize("value", ["", "x", "-5", "1e99", "9" * 100, "nan"])
-def test_headers_that_make_no_sense_are_ignored(value: str) -> None:
-    budget = Budget(FakeClock(NOW_US))
-    names = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
-    budget.learn(dict.fromkeys(names, value), 200)
-    assert budget.left == 200
-    budget.learn(dict.fromkeys(names, value), 429)
-    assert budget.left == 0
 
 
 def test_the_standard_library_reads_the_instants_that_we_write() -> None:

@@ -18,10 +18,10 @@ from paiid.brokers.alpaca.events import EventReader
 from paiid.brokers.alpaca.families import Families
 from paiid.brokers.alpaca.holdings import read_account, read_execution, read_position
 from paiid.brokers.alpaca.readers import is_whole, read_order
-from paiid.brokers.alpaca.values import decimal_of, instant_of, message_of, money_of, plain_digits, qty_of
 from paiid.brokers.alpaca.wire import Unreadable, parse
 from paiid.domain.money import money_to_int, qty_to_int
 from paiid.domain.orders import TERMINAL_STATUSES, OrderStatus
+from paiid.wires.values import decimal_of, instant_of, message_of, money_of, plain_digits, qty_of
 from tests.alpaca_wire import NUMBER, ORDER_ID, account, bracket, fill, order, spread
 
 _POSITION = {

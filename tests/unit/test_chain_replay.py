@@ -13,6 +13,7 @@ from paiid.core.settings import SettingsError, load_settings
 from paiid.domain.quotes import Quote
 from paiid.feeds.configured import configured_feed
 from paiid.feeds.replay import ReplayError, ReplayFeed
+from paiid.wires.governor import Governors
 from tests.fake_clock import FakeClock
 from tests.market_world import WEDNESDAY_OPEN_US, utc_us
 
@@ -246,13 +247,13 @@ async def test_the_setting_names_one_file_or_several(tmp_path: Path) -> None:
     chain, daily = chain_file(odd), daily_file(odd)
     environ = {"MARKET_DATA": "replay", "DATA_DIR": str(tmp_path)}
     settings = load_settings(environ | {"REPLAY_FILE": str(chain)})
-    feed, _ = configured_feed(settings, FakeClock())
+    feed, _ = configured_feed(settings, FakeClock(), Governors(FakeClock()))
     assert len(await feed.fetch_expirations("AAPL")) == 3, (
         "a comma in the name of a single file is part of it"
     )
     chain, daily = chain_file(tmp_path), daily_file(tmp_path)
     settings = load_settings(environ | {"REPLAY_FILE": f"{chain}, {daily}"})
-    feed, hours = configured_feed(settings, FakeClock())
+    feed, hours = configured_feed(settings, FakeClock(), Governors(FakeClock()))
     assert feed.newest("AAPL") is not None
     assert hours.is_open(FakeClock().now_us())
     for wrong in (f"{chain},{tmp_path / 'nowhere.csv'}", f"{chain},{'x' * 5000}", ","):

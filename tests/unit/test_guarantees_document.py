@@ -33,5 +33,23 @@ def test_a_clause_that_is_kept_has_a_test_with_its_number(letter: str, number: i
     assert any(carries.search(name) for name in _TESTS)
 
 
+_NAMED = [
+    (f"_{letter}{number:02}_", name)
+    for letter, number, today in _ROWS
+    for name in re.findall(r"`(tests/[a-z_/]+\.py)`", today)
+]
+
+
+@pytest.mark.parametrize(("number", "name"), _NAMED, ids=lambda value: str(value))
+def test_a_file_that_a_clause_names_has_a_test_of_it(number: str, name: str) -> None:
+    assert any(
+        number in one for one in re.findall(r"def (test_\w+)", (ROOT / name).read_text(encoding="utf-8"))
+    )
+
+
+def test_files_are_named() -> None:
+    assert len(_NAMED) >= 8
+
+
 def test_a_clause_is_kept_or_not_built() -> None:
     assert all(today.startswith("kept") or today == "not built" for _, _, today in _ROWS)

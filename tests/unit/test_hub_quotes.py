@@ -22,7 +22,7 @@ class World:
         self.hub = Hub(self.clock)
         self.board = Board()
         self.demand = Demand(self.clock)
-        self.quotes = QuoteChannels(self.hub, self.board, self.demand, delayed=False)
+        self.quotes = QuoteChannels(self.hub, self.board, self.demand, delayed=lambda: False)
 
     def show(self, sequence: int, epoch: int = 5, *, stale: bool = False) -> None:
         price, size = Decimal("10.10"), Decimal(100)

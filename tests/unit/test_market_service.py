@@ -471,6 +471,26 @@ async def test_S5_while_the_upstream_is_down_a_share_that_trades_is_stale_and_is
     assert one.newest("AAPL") is late, "out of hours the last quote counts as reference"
 
 
+async def test_S5_while_the_upstream_is_down_what_it_has_asked_for_itself_is_as_good_as_what_was_asked_here() -> (
+    None
+):
+    one, feed, clock = heard(state=lambda: FeedState("down", "", "hand", since_us=0, leads=True, epoch=1))
+    first = feed.set("AAPL", "10", "10.02", as_of_us=clock.now_us() - 1_000_000)
+    show(one, first)
+    feed._memory["AAPL"] = replace(first, confirmed_us=clock.now_us())
+    assert not (await one.quotes(["AAPL"]))["AAPL"].stale
+    clock.advance(0.01)
+    later = show(one, replace(first, as_of_us=clock.now_us(), confirmed_us=clock.now_us()), 2)
+    assert one.newest("AAPL") == later
+    assert (await one.quotes(["AAPL"]))["AAPL"] == later
+    clock.advance(-0.02)
+    silent = show(one, replace(first, as_of_us=first.as_of_us + 1), 3)
+    assert one.newest("AAPL") == replace(silent, stale=True), (
+        "said before what was asked for, and not known since"
+    )
+    assert len(feed.calls) == 1
+
+
 async def test_S5_when_another_source_takes_over_its_interval_counts() -> None:
     one, feed, clock = heard()
     show(one, feed.set("AAPL", "10", "10.02", as_of_us=clock.now_us() - RESEND_US - 1))

@@ -125,6 +125,7 @@ def test_the_fast_mode_is_within_a_tenth_of_a_cent_of_the_accurate_one() -> None
     assert np.abs(fast.vega - fine.vega).max() < 5e-3
 
 
+@pytest.mark.long
 def test_greeks_are_the_differences_of_the_price() -> None:
     contracts, market, volatility = some(5, 2)
     values = dividends.value(contracts, market, volatility, "american", "accurate")
