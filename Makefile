@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check bench migrate lock clean
+.PHONY: run test check bench migrate lock clean cluster
 
 $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -17,11 +17,15 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY)
 	@exec $(BIN)/paiid serve --migrate
 
+cluster: $(READY)
+	@exec $(BIN)/python -m cluster $(ARGS)
+
 migrate: $(READY)
 	@$(BIN)/paiid migrate
 
+# A thread of linear algebra for each core in each process would be in everybody's way.
 test: $(READY)
-	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 5 --dist worksteal $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check .
@@ -35,8 +39,9 @@ bench: $(READY)
 
 lock: $(READY)
 	@$(BIN)/uv lock --quiet
-	@$(BIN)/uv export --quiet --frozen --all-groups --no-emit-project --no-header -o requirements.lock
-	@! grep -n 'http' requirements.lock | grep '://'
+	@$(BIN)/uv export --quiet --frozen --all-groups --all-extras --no-emit-project --no-header -o requirements.lock
+	@$(BIN)/uv export --quiet --frozen --no-default-groups --extra otel --no-emit-project --no-header -o requirements-runtime.lock
+	@! grep -n 'http' requirements.lock requirements-runtime.lock | grep '://'
 
 clean:
 	rm -rf $(VENV)
