@@ -58,11 +58,11 @@ class Line:
         self.dialect = db.dialect
         self.cut = False
 
-    def read(self) -> AbstractAsyncContextManager[Tx]:
-        return self._db.read() if not self.cut else self._refuse()
+    def read(self, **how: Any) -> AbstractAsyncContextManager[Tx]:
+        return self._db.read(**how) if not self.cut else self._refuse()
 
-    def begin(self, *, urgent: bool = False) -> AbstractAsyncContextManager[Tx]:
-        return self._db.begin(urgent=urgent) if not self.cut else self._refuse()
+    def begin(self, **how: Any) -> AbstractAsyncContextManager[Tx]:
+        return self._db.begin(**how) if not self.cut else self._refuse()
 
     @asynccontextmanager
     async def _refuse(self) -> AsyncIterator[Tx]:

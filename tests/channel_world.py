@@ -273,10 +273,10 @@ class Counting:
         self.away = False
 
     @asynccontextmanager
-    async def read(self, *, brief: bool = False) -> AsyncIterator[Tx]:
+    async def read(self, **how: Any) -> AsyncIterator[Tx]:
         if self.away:
             raise DatabaseUnavailable("taken away")
-        async with self._real.read(brief=brief) as tx:
+        async with self._real.read(**how) as tx:
             yield cast("Tx", _CountingTx(tx, self))
 
 

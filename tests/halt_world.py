@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
 
@@ -214,15 +215,15 @@ class Switched:
         self.dialect = real.dialect
 
     @asynccontextmanager
-    async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
+    async def begin(self, **how: Any) -> AsyncIterator[Tx]:
         if self.down:
             raise DatabaseUnavailable("taken away")
-        async with self._real.begin(urgent=urgent) as tx:
+        async with self._real.begin(**how) as tx:
             yield tx
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
+    async def read(self, **how: Any) -> AsyncIterator[Tx]:
         if self.down:
             raise DatabaseUnavailable("taken away")
-        async with self._real.read() as tx:
+        async with self._real.read(**how) as tx:
             yield tx

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from paiid.core.db import BatchFn, Database, Tx
 from paiid.core.db.api import I, R
@@ -41,13 +41,13 @@ class HandTime:
         await self._db.ping()
 
     @asynccontextmanager
-    async def read(self, *, brief: bool = False) -> AsyncIterator[Tx]:
-        async with self._db.read(brief=brief) as tx:
+    async def read(self, **how: Any) -> AsyncIterator[Tx]:
+        async with self._db.read(**how) as tx:
             yield _HandTx(tx, self)
 
     @asynccontextmanager
-    async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
-        async with self._db.begin(urgent=urgent) as tx:
+    async def begin(self, **how: Any) -> AsyncIterator[Tx]:
+        async with self._db.begin(**how) as tx:
             yield _HandTx(tx, self)
 
     async def commit_with(self, fn: BatchFn[I, R], item: I) -> R:

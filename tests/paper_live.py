@@ -96,17 +96,17 @@ class GatedDatabase:
         await self._db.ping()
 
     @asynccontextmanager
-    async def read(self, *, brief: bool = False) -> AsyncIterator[Tx]:
+    async def read(self, **how: Any) -> AsyncIterator[Tx]:
         self._refuse_when_cut()
-        async with self._db.read(brief=brief) as tx:
+        async with self._db.read(**how) as tx:
             yield tx
 
     @asynccontextmanager
-    async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
+    async def begin(self, **how: Any) -> AsyncIterator[Tx]:
         await self.gate.wait()
         self._refuse_when_cut()
         self.begun += 1
-        async with self._db.begin(urgent=urgent) as tx:
+        async with self._db.begin(**how) as tx:
             yield tx
         if self.answers_to_lose > 0:
             self.answers_to_lose -= 1

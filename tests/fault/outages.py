@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from paiid.core.db.connect import sqlite_path
 from tests.fault.processes import Server
 from tests.servers import PostgresServer, with_database
 
+_BEAT_S = 0.02
 _LOCK = """
 import sqlite3, sys
 held = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
@@ -22,6 +24,30 @@ print("locked", flush=True)
 sys.stdin.read()
 held.execute("ROLLBACK")
 """
+
+
+@contextlib.asynccontextmanager
+async def pulse(server: Server) -> AsyncIterator[list[float]]:
+    """Seconds that answers took, all through the block, for which nothing is looked up: what of the time of others is the
+    machine's."""
+    took_s: list[float] = []
+
+    async def feel() -> None:
+        async with server.client() as client:
+            while True:
+                began_s = time.monotonic()
+                answer = await client.get("/api/health/liveness")
+                took_s.append(time.monotonic() - began_s)
+                assert answer.status_code == 200, answer.text
+                await asyncio.sleep(_BEAT_S)
+
+    feeling = asyncio.create_task(feel())
+    try:
+        yield took_s
+    finally:
+        feeling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await feeling
 
 
 class Outage(Protocol):

@@ -20,6 +20,7 @@ from tests.fault.outages import (
     Outage,
     StoppedPostgres,
     fresh_database,
+    pulse,
 )
 from tests.fault.processes import Server, execute
 from tests.fault.server import FAST
@@ -29,8 +30,8 @@ ORDER: dict[str, Any] = {"orders": [{"symbol": "AAPL", "side": "buy", "qty": 1}]
 HALTED: dict[str, Any] = {"orders": [{"symbol": "KO", "side": "buy", "qty": 1}]}
 KILL = "/api/admin/kill"
 LASTS_S = 10.0
-PROMISED_S = 2.5
-"""E17 says 2 s; the rest is for a busy machine between our clock and the server's answer."""
+PROMISED_S = 2.0
+"""E17."""
 NOISE_US = 200_000
 
 
@@ -81,14 +82,16 @@ async def recovered(server: Server, key: str) -> httpx2.Response:
         return answer
 
 
-def assert_refused_in_time(answers: list[Answered]) -> None:
-    """Every order of the outage: 503, and soon."""
+def assert_refused_in_time(answers: list[Answered], beats_s: list[float]) -> None:
+    """Every order of the outage: 503, and soon. A machine that made an answer wait for which nothing is looked up may have made an
+    order wait as long."""
     assert len(answers) >= 6
     for one in answers:
         assert one.response is not None
         assert one.status == 503, one.response.text
         assert one.response.headers["content-type"].startswith("application/problem+json")
-    assert max(one.took_s for one in answers) < PROMISED_S
+    assert len(beats_s) >= 6
+    assert max(one.took_s for one in answers) < PROMISED_S + max(beats_s)
 
 
 @pytest.mark.timeout(180)
@@ -104,7 +107,7 @@ async def test_E17_K10_without_its_database_every_order_gets_503_and_nothing_is_
         # The clients do not stop for the outage: it meets claims, sends and records half-way.
         async with hammering(server, body=ORDER, clients=3, name="outage", pause_s=0.05) as hammer:
             await hammer.wait_for(10, status=200)
-            async with outage.during(server):
+            async with outage.during(server), pulse(server) as beats_s:
                 began_s, began_us = time.monotonic(), time.time_ns() // 1000
                 await hammer.wait_for(3, status=503)
                 await arm_in_the_dark(client)
@@ -116,7 +119,8 @@ async def test_E17_K10_without_its_database_every_order_gets_503_and_nothing_is_
                 await asyncio.sleep(max(0.0, began_s + LASTS_S - time.monotonic()))
                 ended_s, ended_us = time.monotonic(), time.time_ns() // 1000
         assert_refused_in_time(
-            [one for one in hammer.answers if one.asked_s > began_s and one.asked_s + one.took_s < ended_s]
+            [one for one in hammer.answers if one.asked_s > began_s and one.asked_s + one.took_s < ended_s],
+            beats_s,
         )
         after = await recovered(server, "after-the-outage")
         # What had been claimed before may still be handed over within its send window; nothing else.

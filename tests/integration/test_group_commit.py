@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 
 from paiid.core.clock import SystemClock
 from paiid.core.db import Database, DatabaseUnavailable, Tx, UniqueViolation, make_database, statement
-from paiid.core.db.api import GATHER_S, MAX_GROUP
+from paiid.core.db.api import GATHER_S, MAX_GROUP, OPERATION_BUDGET_S
 from paiid.core.db.writer import Writer
 from paiid.core.tables import install_secrets
 from tests.database_world import opened
@@ -192,16 +192,38 @@ class Groups:
 
     def __init__(self, gather_s: float = GATHER_S) -> None:
         self.sizes: list[int] = []
+        self.within_s: list[float] = []
         self.writer = Writer(self._begin, gather_s)
 
     @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[Tx]:
+    async def _begin(self, *, within_s: float) -> AsyncIterator[Tx]:
+        self.within_s.append(within_s)
         nothing: Any = None
         yield nothing
 
     async def batch(self, tx: Tx, items: Sequence[int]) -> Sequence[int]:
         self.sizes.append(len(items))
         return items
+
+
+async def test_a_group_behind_one_that_hung_has_what_is_left_of_its_oldest_callers_time() -> None:
+    groups, hung = Groups(), asyncio.Event()
+
+    async def hang(tx: Tx, items: Sequence[int]) -> Sequence[int]:
+        await hung.wait()
+        return items
+
+    first = asyncio.create_task(groups.writer.commit_with(hang, 1))
+    await asyncio.sleep(0.01)
+    behind = asyncio.create_task(groups.writer.commit_with(hang, 2))
+    await asyncio.sleep(0.4)
+    last = asyncio.create_task(groups.writer.commit_with(hang, 3))
+    await asyncio.sleep(0)
+    hung.set()
+    assert await asyncio.gather(first, behind, last) == [1, 2, 3]
+    assert len(groups.within_s) == 2
+    # The one that came a moment ago does not give time to the one that has waited.
+    assert 0 < groups.within_s[1] <= OPERATION_BUDGET_S - 0.4
 
 
 async def later(groups: Groups, turns: int) -> None:

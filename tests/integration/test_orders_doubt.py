@@ -63,14 +63,14 @@ class Doubtful:
     async def ping(self) -> None:
         await self._db.ping()
 
-    def begin(self, *, urgent: bool = False) -> AbstractAsyncContextManager[Tx]:
-        return self._db.begin(urgent=urgent)
+    def begin(self, **how: Any) -> AbstractAsyncContextManager[Tx]:
+        return self._db.begin(**how)
 
     @asynccontextmanager
-    async def read(self, *, brief: bool = False) -> Any:
+    async def read(self, **how: Any) -> Any:
         if self._blind and self._work is None:
             raise DatabaseUnavailable("no new connection can be had")
-        async with self._db.read(brief=brief) as tx:
+        async with self._db.read(**how) as tx:
             yield tx
 
     async def commit_with(self, fn: BatchFn[Any, Any], item: Any) -> Any:

@@ -12,7 +12,7 @@ from paiid.accounts.records import Account
 from paiid.accounts.service import AccountService
 from paiid.brokers import ORDER_WAIT_S, Broker
 from paiid.core.clock import Clock, new_id
-from paiid.core.db import CommitUnknown, Database, DatabaseUnavailable, UniqueViolation
+from paiid.core.db import READ_BACK_S, CommitUnknown, Database, DatabaseUnavailable, UniqueViolation
 from paiid.core.failpoints import FailPoint, Probe
 from paiid.core.json import encode
 from paiid.domain.calendar import hours_of
@@ -326,7 +326,7 @@ class TradingService:
         What turns out to be committed is not sent either, for its stamp is lost: its deadline passes and it
         is resolved as not placed. The key tells the truth at every moment.
         """
-        async with self._db.read() as tx:
+        async with self._db.read(within_s=READ_BACK_S) as tx:
             found = (await store.find_intents_by_key(tx, [claim.user_key])).get(claim.user_key)
             if found is None:
                 raise DatabaseUnavailable("the claim was not committed") from doubt

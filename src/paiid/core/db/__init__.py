@@ -12,6 +12,7 @@ Statements are SQLAlchemy Core, compiled once and run straight on the driver (do
 """
 
 from paiid.core.db.api import (
+    READ_BACK_S,
     BatchFn,
     CommitUnknown,
     Database,
@@ -32,6 +33,7 @@ from paiid.core.db.statements import (
 )
 
 __all__ = [
+    "READ_BACK_S",
     "BatchFn",
     "CommitUnknown",
     "Database",

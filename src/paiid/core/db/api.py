@@ -16,6 +16,10 @@ Params = Mapping[str, Any]
 
 OPERATION_BUDGET_S = 1.5
 """From asking to answer; with it a caller hears 503 within 2 s (contract E17)."""
+TURN_S = 1.1
+"""Of it the longest wait for a turn in a shared transaction, which has the rest."""
+READ_BACK_S = 0.35
+"""Of the two seconds what is left, behind a COMMIT whose answer was lost, to look whether it was one."""
 MAX_GROUP = 128
 """The most calls that share one commit."""
 GATHER_S = 0.001
@@ -120,16 +124,20 @@ class Database(Protocol):
         """Finish what is under way and close."""
         ...
 
-    def read(self, *, brief: bool = False) -> AbstractAsyncContextManager[Tx]:
-        """Reads of committed rows (SQLite: one snapshot; PostgreSQL: one snapshot a statement).
+    def read(
+        self, *, brief: bool = False, within_s: float = OPERATION_BUDGET_S
+    ) -> AbstractAsyncContextManager[Tx]:
+        """Reads of committed rows (SQLite: one snapshot; PostgreSQL: one snapshot a statement), for at most `within_s`.
 
         `brief` promises a few rows by key: on SQLite such statements run on the event loop, for handing one to
         a thread takes ten times as long as the statement."""
         ...
 
-    def begin(self, *, urgent: bool = False) -> AbstractAsyncContextManager[Tx]:
-        """A write transaction; `urgent` goes before everybody who waits. Raises DatabaseUnavailable at its
-        start, CommitUnknown at its end."""
+    def begin(
+        self, *, urgent: bool = False, within_s: float = OPERATION_BUDGET_S
+    ) -> AbstractAsyncContextManager[Tx]:
+        """A write transaction that gives up after `within_s`; `urgent` goes before everybody who waits. Raises
+        DatabaseUnavailable at its start, CommitUnknown at its end."""
         ...
 
     async def commit_with(self, fn: BatchFn[I, R], item: I) -> R:

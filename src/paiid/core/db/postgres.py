@@ -315,15 +315,15 @@ class PostgresDatabase:
             await asyncio.shield(_release(pool, connection))
 
     @asynccontextmanager
-    async def read(self, *, brief: bool = False) -> AsyncIterator[Tx]:
-        give_up_at = asyncio.get_running_loop().time() + OPERATION_BUDGET_S
+    async def read(self, *, brief: bool = False, within_s: float = OPERATION_BUDGET_S) -> AsyncIterator[Tx]:
+        give_up_at = asyncio.get_running_loop().time() + within_s
         async with self._connection(give_up_at) as connection:
             yield _PgReadTx(connection, give_up_at)
 
     @asynccontextmanager
-    async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
+    async def begin(self, *, urgent: bool = False, within_s: float = OPERATION_BUDGET_S) -> AsyncIterator[Tx]:
         # `urgent` needs nothing here: a waiting exclusive gate already stops later shared ones.
-        give_up_at = asyncio.get_running_loop().time() + OPERATION_BUDGET_S
+        give_up_at = asyncio.get_running_loop().time() + within_s
         async with self._connection(give_up_at) as connection:
             tx = _PgTx(connection, give_up_at, begun=False)
             try:

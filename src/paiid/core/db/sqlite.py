@@ -357,22 +357,24 @@ class SqliteDatabase:
                 work.exception()
             raise
 
-    async def _borrow(self, free: "asyncio.LifoQueue[sqlite3.Connection]") -> sqlite3.Connection:
+    async def _borrow(
+        self, free: "asyncio.LifoQueue[sqlite3.Connection]", within_s: float = OPERATION_BUDGET_S
+    ) -> sqlite3.Connection:
         if self._connection is None:
             raise DatabaseUnavailable("the database is closed")
         if not free.empty():
             # Arming a timer costs more than most reads.
             return free.get_nowait()
         try:
-            async with asyncio.timeout(OPERATION_BUDGET_S):
+            async with asyncio.timeout(within_s):
                 return await free.get()
         except TimeoutError as error:
             raise DatabaseUnavailable("no reader came free in time") from error
 
     @asynccontextmanager
-    async def read(self, *, brief: bool = False) -> AsyncIterator[Tx]:
+    async def read(self, *, brief: bool = False, within_s: float = OPERATION_BUDGET_S) -> AsyncIterator[Tx]:
         free = self._free_brief if brief else self._free_readers
-        connection = await self._borrow(free)
+        connection = await self._borrow(free, within_s)
         tx = (_BriefTx if brief else _ReadTx)(self, connection, self._clock)
         try:
             yield tx
@@ -388,13 +390,13 @@ class SqliteDatabase:
                 free.put_nowait(connection)
 
     @asynccontextmanager
-    async def begin(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
+    async def begin(self, *, urgent: bool = False, within_s: float = OPERATION_BUDGET_S) -> AsyncIterator[Tx]:
         connection = self._connection
         if connection is None:
             raise DatabaseUnavailable("the database is closed")
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + OPERATION_BUDGET_S
-        await self._turn.acquire(urgent, OPERATION_BUDGET_S)
+        give_up_at = loop.time() + within_s
+        await self._turn.acquire(urgent, within_s)
         try:
             await _begin(connection, "BEGIN IMMEDIATE", give_up_at)
             try:

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Protocol
 
 from paiid.core.db.api import (
     GATHER_S,
     MAX_GROUP,
     OPERATION_BUDGET_S,
+    TURN_S,
     BatchFn,
     CommitUnknown,
     DatabaseUnavailable,
@@ -19,12 +20,21 @@ from paiid.core.db.api import (
 )
 from paiid.core.figures import Histogram
 
+_LEAST_S = 0.05
+
+
+class Begin(Protocol):
+    """`Database.begin`, as much as is needed of it here."""
+
+    def __call__(self, *, within_s: float) -> AbstractAsyncContextManager[Tx]: ...
+
 
 class _Entry:
-    __slots__ = ("expiry", "future", "item", "started")
+    __slots__ = ("asked_s", "expiry", "future", "item", "started")
 
-    def __init__(self, item: Any, future: "asyncio.Future[Any]") -> None:
+    def __init__(self, item: Any, future: "asyncio.Future[Any]", asked_s: float) -> None:
         self.item = item
+        self.asked_s = asked_s
         self.future = future
         self.started = False
         self.expiry: asyncio.TimerHandle | None = None
@@ -84,7 +94,7 @@ class Writer:
 
     def __init__(
         self,
-        begin: Callable[[], AbstractAsyncContextManager[Tx]],
+        begin: Begin,
         gather_s: float = GATHER_S,
         groups: Histogram | None = None,
     ) -> None:
@@ -102,8 +112,8 @@ class Writer:
         lane = self._lanes.get(fn)
         if lane is None:
             lane = self._lanes[fn] = _Lane(fn, self._gather_s)
-        entry = _Entry(item, loop.create_future())
-        entry.expiry = loop.call_later(OPERATION_BUDGET_S, entry.expire)
+        entry = _Entry(item, loop.create_future(), loop.time())
+        entry.expiry = loop.call_later(TURN_S, entry.expire)
         lane.add(entry)
         if lane.task is None:
             lane.task = loop.create_task(self._run(lane), name="paiid-writer")
@@ -140,8 +150,10 @@ class Writer:
 
     async def _commit(self, fn: BatchFn[Any, Any], group: Sequence[_Entry]) -> None:
         waiting: list[_Entry] = list(group)
+        # The time that the one who has waited longest still has: a group behind one that hung must not hang as long again.
+        left_s = group[0].asked_s + OPERATION_BUDGET_S - asyncio.get_running_loop().time()
         try:
-            async with self._begin() as tx:
+            async with self._begin(within_s=max(left_s, _LEAST_S)) as tx:
                 # While the turn was awaited some may have given up: they must not be written behind their back.
                 waiting = [entry for entry in group if not entry.future.done()]
                 for entry in waiting:
