@@ -62,18 +62,6 @@ WORKING = ("NEW", "PARTIALLY_FILLED", "HELD")
 Meddle = Callable[[Broker], Broker]
 
 
-class MovedClock(SystemClock):
-    """Real time, some minutes later than it is."""
-
-    moved_s = 0.0
-
-    def now_us(self) -> int:
-        return super().now_us() + int(self.moved_s * 1_000_000)
-
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.moved_s
-
-
 def keys_of(url: str, secret: str = DEFAULT_SECRET, stream: str | None = None) -> AlpacaKeys:
     """The simulator's default pair of keys; the stream may be reached on another line."""
     return AlpacaKeys(

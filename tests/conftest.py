@@ -23,6 +23,7 @@ from paiid.core.migrate import migrate
 from paiid.domain.terms import PLAIN
 from paiid.trading.timings import Timings
 from tests.lent_databases import LentDatabases, make_template
+from tests.moved_clock import later_s
 from tests.rewritten import fill_the_cache
 from tests.servers import PostgresServer, ValkeyServer
 from tests.world import App, make_settings
@@ -55,6 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if getattr(config.option, "numprocesses", None):
         fill_the_cache(config)
+    # Decided here, for all workers.
+    later_s()
     if _URL_VARIABLE in os.environ:
         # A run inside a run (`tests/planted`): the outer one has the server and its template.
         return

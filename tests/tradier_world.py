@@ -14,7 +14,7 @@ import httpx2
 from paiid.app import create_app
 from paiid.brokers import Broker, BrokerOrderView
 from paiid.brokers.tradier import TradierBroker, TradierKeys, TradierTimings
-from paiid.core.clock import Clock, SystemClock
+from paiid.core.clock import Clock
 from paiid.core.db import Database
 from paiid.domain.calendar import AlwaysOpen
 from paiid.sim.engine.market import DEEP
@@ -26,6 +26,7 @@ from paiid.trading.timings import Timings
 from tests.alpaca_gate import Gate
 from tests.alpaca_world import BRISK, CENT, PATIENCE_S, Meddle
 from tests.conftest import _running
+from tests.moved_clock import away_from_midnight, later_s, move_database
 from tests.world import App, Client, make_settings
 
 BRISK_LOOKS = TradierTimings(
@@ -257,8 +258,10 @@ async def tradier_world(
     **broker: Any,
 ) -> AsyncIterator[TradierWorld]:
     """The app over a migrated database with a simulator of its own (`wish`: how it differs, as in `SimWish`); `meddle` gets
-    between adapter and service, `looks` are the adapter's waits, `broker` is more of its own."""
-    the_clock = clock or SystemClock()
+    between adapter and service, `looks` are the adapter's waits, `broker` is more of its own. Without a clock it is not near midnight, nor is the database."""
+    the_clock = clock or away_from_midnight()
+    if clock is None and database_url.startswith("postgresql"):
+        await move_database(database_url, later_s())
     async with AsyncExitStack() as stack:
         sim, url = await stack.enter_async_context(
             simulator(directory / "sim", template, the_clock, **(wish or {}))

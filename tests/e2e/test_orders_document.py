@@ -16,11 +16,11 @@ import uvicorn
 
 from paiid.app import create_app
 from paiid.cli.serve import server_config
-from paiid.core.clock import SystemClock
 from paiid.core.migrate import migrate
 from paiid.core.settings import load_settings
 from tests.e2e.curl import Shell
 from tests.e2e.processes import environment, free_port
+from tests.moved_clock import MovedClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "orders.md"
 EASTERN = ZoneInfo("America/New_York")
@@ -53,20 +53,6 @@ def commands() -> list[Command]:
                 found.append(Command(section, expected, line))
                 expected = None
     return found
-
-
-class MovedClock(SystemClock):
-    """Time as it goes on, begun at another moment."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ahead_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
-
-    def move_to(self, moment: datetime) -> None:
-        self.ahead_us = int(moment.timestamp() * 1_000_000) - super().now_us()
 
 
 @pytest.fixture
@@ -124,7 +110,7 @@ def outcome(status: int, body: bytes) -> str:
 def test_every_command_of_the_document_answers_as_it_says(shell: Shell, clock: MovedClock) -> None:
     ran = 0
     for command in commands():
-        if command.section == "In the evening" and clock.ahead_us != 0 and not _is_evening(clock):
+        if command.section == "In the evening" and not _is_evening(clock):
             clock.move_to(IN_THE_EVENING)
             # The access token of the morning has expired.
             for line in (one.line for one in commands()[:3]):

@@ -20,6 +20,7 @@ from tests.both_books import BothBooks
 from tests.e2e.processes import environment
 from tests.fault.nursery import Nursery
 from tests.fault.processes import Server, execute, settle
+from tests.moved_clock import later_s, move_database
 
 ONE: dict[str, Any] = {"orders": [{"symbol": "KO", "side": "buy", "qty": 2}]}
 THREE: dict[str, Any] = {
@@ -59,16 +60,16 @@ def names(value: object) -> str:
 
 
 class Sim:
-    """`paiid sim …` as a process."""
+    """`paiid sim …` as a process, at the time of day of the servers."""
 
     def __init__(self, name: str, data: Path) -> None:
         self.data = data / "sim"
         self._process = subprocess.Popen(
             [
-                sys.executable, "-m", "paiid", "sim", name, "--port", "0", "--rate-limit", "9000",
+                sys.executable, "-m", "tests.moved_clock", str(later_s()), "sim", name, "--port", "0", "--rate-limit", "9000",
                 "--partial-fills", "0.5", "--data", str(self.data),
             ],
-            env=environment(data), stdout=subprocess.PIPE, text=True,
+            env=environment(data), stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
         )  # fmt: skip
         assert self._process.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", self._process.stdout.readline())
@@ -99,7 +100,7 @@ class Life:
         self.database_url = database_url
         self.server = Server(
             nursery, database_url, directory / "data",
-            {"TESTING": "false", "BROKER": broker.name, "HORIZON_S": "3.8", **broker.environ(self.sim.url)},
+            {"TESTING": "false", "BROKER": broker.name, "HORIZON_S": "3.8", "CLOCK_LATER_S": str(later_s()), **broker.environ(self.sim.url)},
         )  # fmt: skip
 
     async def begin(self) -> None:
@@ -204,6 +205,8 @@ class Life:
 
 async def begun(broker: OnTheWire, nursery: Nursery, directory: Path, database_url: str) -> Life:
     """A life whose account is open."""
+    if database_url.startswith("postgresql"):
+        await move_database(database_url, later_s())
     life = Life(broker, nursery, directory, database_url)
     try:
         await life.begin()

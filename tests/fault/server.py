@@ -3,7 +3,7 @@
 Forked off by tests/fault/nursery.py. The environment is the product's own, and beside it
 FAIL_AT (a fail point's value: the process kills itself there, and says so in DATA_DIR/died-at),
 FAIL_HIT (at which pass, default 1), BROKER_DEADLINE_S, HORIZON_S (a broker on the wire has a look-up lag), STREAM_HEARTBEAT_S (between
-the heartbeats of a stream), and what tests/fault/meddling.py reads.
+the heartbeats of a stream), CLOCK_LATER_S (by how much its clocks are moved), and what tests/fault/meddling.py reads.
 SIGUSR1 fills the disk as far as this process can tell, SIGUSR2 empties it.
 """
 
@@ -26,6 +26,7 @@ from paiid.stream.hub import Hub
 from paiid.trading.timings import Timings
 from tests.fault.meddling import Faults, MeddlingBroker
 from tests.fault.processes import MARKER
+from tests.moved_clock import move_process
 from tests.world import make_settings
 
 FAST = Timings(
@@ -101,6 +102,7 @@ def warm_up() -> None:
 def main() -> None:
     """Migrate and serve, ending on SIGTERM as the product does."""
     environ = dict(os.environ)
+    move_process(float(environ.get("CLOCK_LATER_S", "0")))
     settings = load_settings(environ)
     # As in the tests' own process (`conftest`): each of these servers signs somebody in, and hashing would be most of its start.
     passwords.MEMORY_KIB, passwords.TIME_COST = 8, 1

@@ -10,7 +10,8 @@ import pytest
 from paiid.brokers.alpaca import AlpacaBroker
 from paiid.sim.alpaca.ids import wire_id
 from tests.alpaca_paths import resting, up
-from tests.alpaca_world import AlpacaWorld, MovedClock, alpaca_world
+from tests.alpaca_world import AlpacaWorld, alpaca_world
+from tests.moved_clock import MovedClock
 
 TEN_MINUTES_S = 600.0
 

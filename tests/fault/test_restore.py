@@ -27,6 +27,7 @@ from tests.fault.lives import ONE, Life
 from tests.fault.nursery import Nursery
 from tests.fault.processes import settle
 from tests.fault.test_alpaca_kill import ALPACA
+from tests.moved_clock import away_from_midnight
 from tests.restore_world import bring_back, opened, take
 from tests.world import make_settings
 
@@ -162,7 +163,7 @@ async def test_E08_K08_a_server_that_is_killed_while_it_imports_goes_on_in_its_n
 ) -> None:
     url = f"sqlite:///{tmp_path / 'lost.db'}"
     shutil.copy(template, tmp_path / "lost.db")
-    life = Life(ALPACA, nursery, tmp_path, url)
+    life, clock = Life(ALPACA, nursery, tmp_path, url), away_from_midnight()
     server = life.server
     try:
         await server.start()
@@ -173,11 +174,11 @@ async def test_E08_K08_a_server_that_is_killed_while_it_imports_goes_on_in_its_n
                 for one in (await client.get("/api/accounts")).json()
             ):
                 await asyncio.sleep(0.2)
-            file = await take(url, tmp_path / "backup.zip")
+            file = await take(url, tmp_path / "backup.zip", clock)
             first = await settle(client, K2, ONE)
             assert first.status_code == 200, first.text
         await server.kill()
-        await bring_back(make_settings(url, server.data_dir), file)
+        await bring_back(make_settings(url, server.data_dir), file, clock=clock)
         # Nothing else tells of the order, so that the first merge is that of the import.
         server.launch(FAIL_AT=FailPoint.IN_MERGE.value, QUIET="1")
         await server.wait_killed_at(FailPoint.IN_MERGE)

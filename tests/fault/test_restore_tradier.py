@@ -2,26 +2,17 @@
 their tags alone (ADR 0024, 0032)."""
 
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from tests.alpaca_world import BRISK, MovedClock
+from tests.alpaca_world import BRISK
 from tests.fault.test_restore import resumed
+from tests.moved_clock import away_from_midnight
 from tests.restore_world import bring_back, take
 from tests.tradier_world import tradier_world
 from tests.world import make_settings
 
 K1, K2, K3 = (f"test-key-{n}-of-restore" for n in range(3))
-
-
-def past_midnight() -> MovedClock:
-    """A clock that is not near the midnight of New York, with which Tradier's lists end."""
-    clock = MovedClock()
-    now = datetime.fromtimestamp(clock.now_us() / 1_000_000, ZoneInfo("America/New_York"))
-    clock.moved_s = 5_400.0 if now.hour == 0 or (now.hour == 23 and now.minute >= 45) else 0.0
-    return clock
 
 
 async def test_E08_E12_an_order_made_after_the_backup_is_never_sent_again_at_tradiers_simulator(
@@ -33,7 +24,7 @@ async def test_E08_E12_an_order_made_after_the_backup_is_never_sent_again_at_tra
         K3: {"symbol": "NVDA", "side": "buy", "qty": 1, "type": "limit", "limit_price": 1},
     }
     told: dict[str, list[dict[str, Any]]] = {}
-    timings, clock = replace(BRISK, import_retry_s=0.1), past_midnight()
+    timings, clock = replace(BRISK, import_retry_s=0.1), away_from_midnight()
     async with tradier_world(sqlite_url, tmp_path, template, timings=timings, clock=clock) as world:
         told[K1] = await world.execute(asked[K1], key=K1)
         await world.until_status(told[K1][0]["id"], "FILLED")

@@ -13,9 +13,10 @@ from paiid.core.db import Row
 from paiid.domain.calendar import eastern_date, eastern_us
 from paiid.trading.forgotten import FORGOTTEN_WORDS
 from paiid.trading.resolve import settle_by_owner
-from tests.alpaca_world import BRISK, MovedClock
+from tests.alpaca_world import BRISK
 from tests.fault.tradier_kept import agree, end, referee_for
 from tests.fault.tradier_paths import resting, until_venue, up
+from tests.moved_clock import MovedClock
 from tests.tradier_world import TradierWorld, tradier_world
 from tests.world import fresh_key
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from paiid.sim.tradier.account_stream import AccountStreamOptions
-from tests.alpaca_world import MovedClock
 from tests.fault.tradier_kept import agree, referee_for
 from tests.fault.tradier_paths import resting, until_venue, up
+from tests.moved_clock import MovedClock
 from tests.tradier_world import BRISK_LOOKS, TradierWorld, tradier_world
 
 TEN_MINUTES_S = 600.0

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from paiid.app import create_app
-from paiid.core.clock import SystemClock
 from tests.alpaca_world import BRISK
 from tests.conftest import _running
 from tests.fault import tradier_paths as paths
@@ -37,8 +36,8 @@ async def test_a_start_with_a_wrong_token_is_ready_and_says_what_is_wrong_withou
     world: TradierWorld, sqlite_url: str, tmp_path: Path
 ) -> None:
     settings = make_settings(sqlite_url, tmp_path, broker="tradier")
-    broker = brisk_broker(SystemClock(), keys_of(world.url, token=WRONG))
-    application = create_app(settings, broker=broker, timings=BRISK)
+    broker = brisk_broker(world.app.state.clock, keys_of(world.url, token=WRONG))
+    application = create_app(settings, broker=broker, timings=BRISK, clock=world.app.state.clock)
     async with _running(application), App(application, settings) as app:
         owner = await app.owner()
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from paiid.brokers.tradier import TradierBroker, TradierTimings
-from paiid.core.clock import SystemClock
 from paiid.domain.calendar import AlwaysOpen
 from paiid.sim.engine.serve import running
 from paiid.sim.tradier.account_stream import AccountStreamOptions
@@ -24,6 +23,7 @@ from paiid.wires.tradier.keys import TradierKeys
 from tests.fault.storm_world import StormWorld, served
 from tests.fault.storms import SHARE, Outcome, Weather, command, play
 from tests.fault.tradier_callers import TradierCaller, listed_calls
+from tests.moved_clock import away_from_midnight
 from tests.tradier_referee import Referee
 
 __all__ = ["SHARE", "WEATHER", "storm", "storm_world"]
@@ -65,7 +65,7 @@ async def storm_world(
 ) -> AsyncIterator[StormWorld]:
     """Over a simulator whose account is rich, and which plays no fault yet; `limits` say how it counts requests. Both
     databases are there and migrated."""
-    clock = SystemClock()
+    clock = away_from_midnight()
     async with AsyncExitStack() as stack:
         wish = SimWish(
             directory / "sim", seed=seed, **limits,

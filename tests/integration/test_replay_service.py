@@ -11,20 +11,9 @@ import pytest
 from paiid.core.clock import SystemClock
 from tests.fakes import FakeBroker
 from tests.feed_world import FeedWorld, feed_world
+from tests.moved_clock import MovedClock
 
 FIRST = "2013-10-08T13:30:00.000000Z"
-
-
-class MovedClock(SystemClock):
-    """Real time, some minutes later than it is."""
-
-    moved_s = 0.0
-
-    def now_us(self) -> int:
-        return super().now_us() + int(self.moved_s * 1_000_000)
-
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.moved_s
 
 
 @pytest.fixture
