@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bench.fanout_nats import configuration
 from bench.figures import Say, Series, goal, ratio, ratio_row, row
-from bench.processes import Process, cores, free_port
+from bench.processes import Process, cores
+from cluster.ports import free_port
 
 CLIENTS = 1000
 SETTLE_S = 1.0

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from bench.figures import Say, Series, goal, ratio, ratio_row, row
-from bench.processes import ROOT, START_S, Process, free_port
+from bench.processes import ROOT, START_S, Process
 from bench.servers import TEST_KEY
 from bench.service import OWNER
+from cluster.ports import free_port
 
 CHAIN = "AAPL"
 _MIB = 1_048_576

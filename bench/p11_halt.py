@@ -15,10 +15,11 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from bench.figures import Say, Series, goal, row
 from bench.load import open_loop
-from bench.processes import Process, free_port
+from bench.processes import Process
 from bench.servers import TEST_KEY
 from bench.service import ACCEPTED, ORDER, OWNER, Service, execute
 from cluster.fleet import Cluster, Plan
+from cluster.ports import free_port
 from cluster.servers import PostgresServer, with_database
 
 PER_S = 200

@@ -7,9 +7,10 @@ import jwt
 
 from bench.figures import Say, Series, goal, ratio, ratio_row, row
 from bench.load import MakeRequest, closed_loop
-from bench.processes import Process, cores, free_port, pinned
+from bench.processes import Process, cores, pinned
 from bench.servers import TEST_KEY
 from bench.service import ACCEPTED, ORDER, Service, dry_run, get, post
+from cluster.ports import free_port
 
 CONNECTIONS = 32
 

@@ -18,8 +18,9 @@ from typing import Any
 import httpx2
 
 from bench.figures import Say, Series, goal, row
-from bench.processes import START_S, Process, cores, free_port, pinned
+from bench.processes import START_S, Process, cores, pinned
 from bench.service import Service
+from cluster.ports import free_port
 
 KEY_ID, SECRET = "PKTESTBENCH000000001", "test-secret-bench-0000000000000000000001"
 SYMBOL, LIMIT = "AAPL", 100

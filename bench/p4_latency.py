@@ -8,8 +8,9 @@ from pathlib import Path
 from bench.broker import InstantBroker
 from bench.figures import Say, Series, goal, row
 from bench.load import MakeRequest, open_loop
-from bench.processes import Process, cores, free_port, pinned
+from bench.processes import Process, cores, pinned
 from bench.service import ACCEPTED, Service, execute, get
+from cluster.ports import free_port
 from paiid.domain.halts import HaltSet
 from paiid.domain.instruments import Instrument
 from paiid.domain.margin import Exposure

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import MakeRequest
-from bench.processes import START_S, Process, free_port
+from bench.processes import START_S, Process
 from bench.servers import TEST_KEY
+from cluster.ports import free_port
 
 OWNER = {"email": "owner@example.com", "password": "correct horse battery"}
 ORDER: dict[str, Any] = {"symbol": "AAPL", "side": "buy", "qty": 1, "time_in_force": "ioc"}

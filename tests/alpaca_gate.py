@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+from cluster.ports import free_port
+
 
 class Gate:
     """Listens on a port of its own and passes bytes on to another. While it is cut, connections are refused."""
@@ -11,12 +13,11 @@ class Gate:
         self._target = target
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
-        self.port = 0
+        self.port = free_port()
 
     async def mend(self) -> None:
         """Let connections through, on the same port as ever."""
         self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
         """Reset all connections and refuse new ones."""

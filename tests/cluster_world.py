@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster.fleet import Cluster, Plan
+from cluster.ports import free_port
 from cluster.replicas import Child, Replica
 from cluster.servers import PostgresServer, ValkeyServer
 from tests.fault.nursery import Nursery
-from tests.fault.processes import OWNER, Server, free_port
+from tests.fault.processes import OWNER, Server
 from tests.world import TEST_KEY
 
 T = TypeVar("T")

@@ -4,7 +4,6 @@ import atexit
 import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+from cluster.ports import free_port
 from tests.fault.nursery import Nursery
 
 START_S = 20.0
@@ -61,13 +61,6 @@ def _nursery() -> Nursery:
     made = Nursery(environment(Path()))
     atexit.register(made.close)
     return made
-
-
-def free_port() -> int:
-    """A port nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

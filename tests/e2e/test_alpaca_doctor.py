@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.ports import free_port
 from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID
 from tests.e2e.doctoring import answering, found, line_of
-from tests.e2e.processes import free_port, paiid
+from tests.e2e.processes import paiid
 
 WRONG = "test-secret-which-is-wrong"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import Server, free_port, paiid, paiid_from_scratch
+from cluster.ports import free_port
+from tests.e2e.processes import Server, paiid, paiid_from_scratch
 
 COMMANDS = {
     "serve", "doctor", "migrate", "halt", "resume", "backup", "restore", "user", "token", "orders", "reconcile", "sim",

@@ -14,12 +14,13 @@ from zoneinfo import ZoneInfo
 import pytest
 import uvicorn
 
+from cluster.ports import free_port
 from paiid.app import create_app
 from paiid.cli.serve import server_config
 from paiid.core.migrate import migrate
 from paiid.core.settings import load_settings
 from tests.e2e.curl import Shell
-from tests.e2e.processes import environment, free_port
+from tests.e2e.processes import environment
 from tests.moved_clock import MovedClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "orders.md"

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.ports import free_port
 from paiid.sim.tradier.accounts import DEFAULT_ACCOUNT, DEFAULT_TOKEN
 from tests.e2e.doctoring import answering, found, line_of
-from tests.e2e.processes import free_port, paiid
+from tests.e2e.processes import paiid
 from tests.e2e.walks import blocks_of, running
 
 WRONG = "test-token-which-is-wrong"

@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx2
 
+from cluster.ports import free_port
 from tests.e2e.curl import Shell
-from tests.e2e.processes import START_S, Server, environment, free_port
+from tests.e2e.processes import START_S, Server, environment
 
 README = Path(__file__).parents[2] / "README.md"
 

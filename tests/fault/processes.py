@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from cluster.ports import free_port
 from paiid.core.failpoints import FailPoint
 from tests.fault.nursery import Nursery
 from tests.world import OWNER_EMAIL, PASSWORD, TEST_KEY
@@ -21,14 +21,6 @@ MARKER = "died-at"
 _START_S = 60.0
 _POLL_S = 0.02
 _NOT_FINAL = (202, 409, 503)
-
-
-def free_port() -> int:
-    """A port nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from cluster.balancer import Balancer, Target
+from cluster.ports import free_port
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
 GET = b"GET /api/x HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -33,13 +34,12 @@ class FakeReplica:
     ready: bool = True
     heads: list[bytes] = field(default_factory=list)
     closed: int = 0
-    port: int = 0
+    port: int = field(default_factory=free_port)
     server: asyncio.Server | None = None
 
     async def listen(self) -> None:
         """Answer until the server is closed."""
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self.server.sockets[0].getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ import psutil
 import pytest
 
 from cluster.home import ClusterError, Home, identity
-from tests.fault.processes import free_port
+from cluster.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 60.0
@@ -35,19 +34,10 @@ def run(data: Path, port: int, *arguments: str) -> subprocess.CompletedProcess[s
     )  # fmt: skip
 
 
-def free_pair() -> int:
-    """A port that is free, and the one behind it."""
-    while True:
-        port = free_port()
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port + 1)) != 0:
-                return port
-
-
 async def test_a_cluster_comes_up_by_one_command_refuses_a_second_and_leaves_no_process(
     tmp_path: Path,
 ) -> None:
-    port = free_pair()
+    port = free_ports(2)
     with (tmp_path / "out").open("wb") as out:
         cluster = subprocess.Popen(
             [sys.executable, "-m", "cluster", "--replicas", "1"],
