@@ -18,6 +18,7 @@ from paiid.wires.exchanges import Exchanges
 from paiid.wires.outbound import Broken, Reply
 from tests.collector import Collector
 from tests.conftest import MakeApp
+from tests.fakes import FakeBroker, loses_answer
 from tests.feed_world import feed_world, tradier_on
 from tests.world import fresh_key
 
@@ -101,6 +102,25 @@ async def test_an_order_over_the_wire_has_its_exchange_with_the_broker_and_what_
     assert told.count({"budget": "tradier trading", "outcome": "2xx"}) == 1, told
     assert {one["budget"] for one in told} <= {"tradier trading", "tradier standard"}
     assert DEFAULT_TOKEN.encode() not in b"".join(body for _, body in collector.bodies)
+
+
+@pytest.mark.parametrize("db_url", ["sqlite"], indirect=True)
+async def test_a_look_up_of_an_order_in_doubt_is_a_trace_of_its_own_and_says_what_it_found(
+    make_app: MakeApp, collector: Collector
+) -> None:
+    tracer, broker = tracer_to(collector), FakeBroker()
+    broker.scripts.append(loses_answer(placed=True))
+    app = await make_app(tracer=tracer, broker=broker)
+    owner = await app.owner()
+    answer = await owner.execute({"symbol": "AAPL", "side": "buy", "qty": 1})
+    (order,) = answer.json()["orders"]
+    async with asyncio.timeout(30):
+        while (await owner.get(f"/api/trading/orders/{order['id']}")).json()["state"] != "ACCEPTED":
+            await asyncio.sleep(0.05)
+    await asyncio.to_thread(tracer.close)
+    looked = [span for span in collector.spans() if span.name == "order.lookup"]
+    assert [attributes(span) for span in looked] == [{"broker": "paper", "result": "found"}]
+    assert looked[0].parent_span_id == b"", "whoever sent the order may be gone by then"
 
 
 async def test_an_exchange_that_fails_says_how_in_its_span(collector: Collector) -> None:

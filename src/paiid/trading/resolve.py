@@ -16,6 +16,7 @@ from paiid.brokers import Broker, BrokerError, BrokerOrderView
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable, Tx
 from paiid.core.failpoints import FailPoint, Probe
+from paiid.core.tracing import Span
 from paiid.domain.calendar import MarketHours
 from paiid.domain.orders import Reason, Submission
 from paiid.trading import store
@@ -181,19 +182,27 @@ class Resolver:
         if broker is None:
             return
         async with self._slots:
-            self._probe(FailPoint.BEFORE_LOOKUP)
-            try:
-                seen = await self._ask(order, account, broker)
-            except (BrokerError, DatabaseUnavailable) as problem:
-                self._stages.lookups.add(broker.name, "unanswered")
-                _log.info("lookup_unanswered", order=order.id, reason=str(problem))
-                return
-            self._stages.lookups.add(broker.name, "absent" if seen.view is None else "found")
-            self._probe(FailPoint.AFTER_LOOKUP)
-            try:
-                await self._settle(order, account, broker, seen)
-            except DatabaseUnavailable as problem:
-                _log.warning("lookup_not_recorded", order=order.id, reason=str(problem))
+            with self._stages.tracer.span("order.lookup", broker=broker.name) as span:
+                await self._resolve(order, account, broker, span)
+
+    async def _resolve(self, order: OrderRow, account: AccountRow, broker: Broker, span: Span) -> None:
+        self._probe(FailPoint.BEFORE_LOOKUP)
+        try:
+            seen = await self._ask(order, account, broker)
+        except (BrokerError, DatabaseUnavailable) as problem:
+            self._told(broker, "unanswered", span)
+            _log.info("lookup_unanswered", order=order.id, reason=str(problem))
+            return
+        self._told(broker, "absent" if seen.view is None else "found", span)
+        self._probe(FailPoint.AFTER_LOOKUP)
+        try:
+            await self._settle(order, account, broker, seen)
+        except DatabaseUnavailable as problem:
+            _log.warning("lookup_not_recorded", order=order.id, reason=str(problem))
+
+    def _told(self, broker: Broker, result: str, span: Span) -> None:
+        self._stages.lookups.add(broker.name, result)
+        span.set("result", result)
 
     async def _ask(self, order: OrderRow, account: AccountRow, broker: Broker) -> "_Seen":
         """What the broker shows of an order. One that changes another where it stands has no id of its own there: it is
