@@ -31,6 +31,10 @@ _GROUPS = frozenset({"bracket", "oto", "oco"})
 Script = Callable[["FakeBroker", BrokerOrder], Awaitable[BrokerOrderView]]
 
 
+AT_US = 1_800_000_000_000_000
+"""When its first order is taken, unless a test moves it by `later_us`."""
+
+
 async def accepts(broker: "FakeBroker", order: BrokerOrder) -> BrokerOrderView:
     """A plain yes."""
     return broker.place(order)
@@ -205,7 +209,7 @@ class FakeBroker:
 
     def _enter(self, view: BrokerOrderView) -> BrokerOrderView:
         self._count += 1
-        at = 1_800_000_000_000_000 + self.later_us + self._count
+        at = AT_US + self.later_us + self._count
         view = replace(view, broker_order_id=f"fake-{self._count}", submitted_at_us=at, updated_at_us=at)
         self.orders[view.broker_order_id] = view
         return view
@@ -229,7 +233,7 @@ class FakeBroker:
             qty=amount,
             price=at,
             fee=Decimal(0),
-            executed_at_us=1_800_000_000_000_000 + self.later_us + self._count,
+            executed_at_us=AT_US + self.later_us + self._count,
         )
         self.executions.append(execution)
         told = self.tell(self.view(broker_order_id), execution)

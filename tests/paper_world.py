@@ -41,7 +41,7 @@ from paiid.domain.terms import PLAIN, AccountTerms
 from tests.hand_time import HandTime
 
 START_US = 1_800_000_000_000_000
-FAR_US = START_US + 10**12
+FAR_US = START_US + 10**15
 LATENCY_US = 20_000
 
 

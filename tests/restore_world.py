@@ -23,7 +23,7 @@ from paiid.core.tables import metadata
 from paiid.domain.terms import PLAIN
 from paiid.trading.restored_prepare import Restored
 from tests.conftest import _running
-from tests.fakes import FakeBroker
+from tests.fakes import AT_US, FakeBroker
 from tests.orders_world import QUICK, Trading
 from tests.world import App, make_settings
 
@@ -117,6 +117,8 @@ class Outside(FakeBroker):
 
     def __init__(self) -> None:
         super().__init__("alpaca")
+        # Whatever the day of the test: what is sent after a backup is of after the backup.
+        self.later_us = max(0, SystemClock().now_us() - AT_US)
         self.own = [BrokerAccount(NUMBER, Decimal(100_000), "active", False, 3)]
         self.tells = asyncio.Event()
         """Until it is set, lists of orders since an instant do not come."""

@@ -56,11 +56,11 @@ async def test_A05_nothing_that_lies_in_the_server_locks_anybody_out(valkey_url:
         where = one.link.key("throttle", "login_user", "somebody")
         with raw(valkey_url) as stranger:
             stranger.set(where, planted)
-            await one.takes(1, per_minute=6000, burst=5)
-            await asyncio.sleep(0.05)
-            assert await one.takes(1, per_minute=6000, burst=5) == 1
+            await one.takes(1, per_minute=120, burst=5)
+            await asyncio.sleep(0.6)
+            assert await one.takes(1, per_minute=120, burst=5) == 1
             left_ms = stranger.pttl(where)
-        assert 0 < left_ms < 2000, "and it goes away by itself"
+        assert 0 < left_ms < 3500, "and it goes away by itself"
 
 
 async def test_A05_a_list_where_a_bucket_should_be_is_replaced(valkey_url: str) -> None:
