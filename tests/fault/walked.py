@@ -1,0 +1,52 @@
+"""Walks a path of orders until the fault of its case has been met: one that never is proves nothing."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+from paiid.sim.engine.faults import FaultBook
+
+_MET_S = 8.0
+_TRIES = 4
+
+
+class _Sim(Protocol):
+    @property
+    def faults(self) -> FaultBook: ...
+
+
+class World(Protocol):
+    """As much of a world as is needed here."""
+
+    @property
+    def sim(self) -> _Sim: ...
+
+    def played(self) -> int:
+        """How many faults have been played so far."""
+        ...
+
+    async def until_played(self, before: int) -> None:
+        """Until another fault than these has been played. Raises TimeoutError."""
+        ...
+
+
+W = TypeVar("W", bound=World)
+Told = list[dict[str, Any]]
+
+
+async def walked(
+    world: W, walk: Callable[[W, Callable[..., None]], Awaitable[Told]], play: Callable[..., None]
+) -> Told:
+    """All orders as they were told, of each time that the path was walked. A fault of a look-up is met by none where the stream has
+    told of the order before; then it is walked again."""
+    told: Told = []
+    for _ in range(_TRIES):
+        before = world.played()
+        told += await walk(world, play)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MET_S):
+                await world.until_played(before)
+                return told
+        world.sim.faults.remove()
+    raise AssertionError("nobody has met the fault")
