@@ -1,11 +1,12 @@
 """A database whose time is a test's own, so that rules about time can be stepped through."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-from paiid.core.db import BatchFn, Database, Tx
+from paiid.core.db import BatchFn, Database, Row, Tx
 from paiid.core.db.api import I, R
+from paiid.core.db.statements import Reads
 from paiid.core.db.writer import Writer
 
 
@@ -61,12 +62,17 @@ class _HandTx:
         self.fetch_one = tx.fetch_one
         self.execute = tx.execute
         self.execute_many = tx.execute_many
+        self.fetch_together = tx.fetch_together
         self.write = tx.write
         self._tx = tx
         self._time = time
 
     async def now_us(self) -> int:
         return self._time.now_us()
+
+    async def enter(self, reads: Reads, *, gate: bool = False) -> tuple[int, list[Sequence[Row]]]:
+        _, found = await self._tx.enter(reads, gate=gate)
+        return self._time.now_us(), found
 
     async def pass_gate(self) -> int:
         await self._tx.pass_gate()

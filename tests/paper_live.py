@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select, update
 from paiid.brokers import Broker, BrokerOrder, BrokerOrderView
 from paiid.brokers.paper import PaperBroker
 from paiid.brokers.paper.records import order_from_row
-from paiid.brokers.paper.store import load_events, lock_accounts
+from paiid.brokers.paper.store import enter_accounts, load_events
 from paiid.core.clock import SystemClock
 from paiid.core.db import CommitUnknown, Database, DatabaseUnavailable, make_database, statement
 from paiid.core.db.api import BatchFn, I, R, Tx
@@ -222,7 +222,7 @@ async def filled(broker: Broker, client_order_id: str, qty: int, account: str = 
 async def audit(venue: Venue, accounts: Sequence[str]) -> None:
     """Add the venue's books up from its executions and events. Raises AssertionError."""
     async with venue.db.begin() as tx:
-        books = await lock_accounts(tx, accounts, venue.mark_of, 0)
+        _, books, _ = await enter_accounts(tx, accounts, venue.mark_of)
         rows = await tx.fetch(_ALL_ORDERS)
         orders = [order_from_row(row) for row in rows if row["account_number"] in accounts]
         told = await load_events(tx, 0, 1_000_000)

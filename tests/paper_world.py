@@ -13,9 +13,9 @@ from paiid.brokers.paper.desk import Desk, may_wash, request_of
 from paiid.brokers.paper.fills import FillEngine, Round
 from paiid.brokers.paper.records import PaperOrder
 from paiid.brokers.paper.store import (
+    enter_accounts,
     find_order,
     load_open_book,
-    lock_accounts,
 )
 from paiid.core.db import Database
 from paiid.core.leases import Held, Leases
@@ -402,7 +402,7 @@ class RealVenue:
         async with self.db.read() as tx:
             told = await load_account(tx, account, self.terms)
         async with self.db.begin() as tx:
-            locked = await lock_accounts(tx, [account], self.market.mark_of, START_US, self.terms)
+            _, locked, _ = await enter_accounts(tx, [account], self.market.mark_of, terms=self.terms)
         book = locked.books[account]
         assert told.cash == book.cash
         return book

@@ -14,7 +14,7 @@ from paiid.brokers import BrokerRejected, BrokerUpdate, OutcomeUnknown
 from paiid.brokers.paper.desk import Desk
 from paiid.brokers.paper.fills import FillEngine, LeaseLost
 from paiid.brokers.paper.matcher import LEASE
-from paiid.brokers.paper.store import Change, LostRace, load_open_book, lock_accounts, save
+from paiid.brokers.paper.store import Change, LostRace, enter_accounts, load_open_book, save
 from paiid.core.db import statement
 from paiid.core.leases import Leases
 from paiid.domain.orders import OrderStatus
@@ -152,7 +152,7 @@ async def test_a_fill_of_an_order_that_has_moved_is_not_booked_and_leaves_no_tra
 
     async def book_the_fill() -> None:
         async with venue.db.begin() as tx:
-            accounts = await lock_accounts(tx, ["me"], street.market.mark_of, 0)
+            _, accounts, _ = await enter_accounts(tx, ["me"], street.market.mark_of)
             step = Step(qty=Decimal(10), price=Decimal(100), ends=OrderStatus.FILLED)
             accounts.books["me"].settle(before.working, step, Decimal(100))
             await save(tx, accounts, [Change(before, filled_version)])

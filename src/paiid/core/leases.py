@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, insert, select, update
 
-from paiid.core.db import Database, Tx, UniqueViolation, statement
+from paiid.core.db import Database, Read, Tx, UniqueViolation, statement
 from paiid.core.tables import leases
 
 _FIND = statement(select(leases).where(leases.c.name == bindparam("b_name")).with_for_update())
@@ -109,6 +109,11 @@ def _nobody_is_better(name: str) -> bool:
     return False
 
 
+def held_read(held: Held) -> Read:
+    """For `Tx.enter`: a row if this lease's token still stands, kept from others to the end of the transaction."""
+    return _HELD, {"b_name": held.name, "b_token": held.token}
+
+
 async def still_held(tx: Tx, held: Held) -> bool:
     """Inside a transaction: whether this lease's token still stands; keeps others from taking it meanwhile."""
-    return await tx.fetch_one(_HELD, {"b_name": held.name, "b_token": held.token}) is not None
+    return await tx.fetch_one(*held_read(held)) is not None

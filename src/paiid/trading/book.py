@@ -28,7 +28,7 @@ from paiid.trading.answers import (
     sent_orders,
 )
 from paiid.trading.counters import NOTHING, contribution, is_spread
-from paiid.trading.first_reads import load_for_claim, load_for_record
+from paiid.trading.first_reads import load_for_claim, load_for_record, load_intents
 from paiid.trading.follow import follow
 from paiid.trading.records import (
     AccountRow,
@@ -147,8 +147,9 @@ class Book:
         ids = sorted({i for i in intent_ids if i not in self.intents})
         if not ids:
             return
-        self.intents.update(await store.load_intents(self.tx, ids))
-        for order in await store.load_orders_of_intents(self.tx, ids):
+        found, placed = await load_intents(self.tx, ids)
+        self.intents.update({intent.id: intent for intent in found})
+        for order in placed:
             self.register(order)
 
     def register(self, order: OrderRow) -> OrderRow:

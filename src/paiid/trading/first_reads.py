@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paiid.auth.store import StandingReads
-from paiid.core.db import Row, Tx
+from paiid.core.db import Read, Row, Tx
+from paiid.core.leases import Held, held_read
 from paiid.domain.halts import HaltSet
 from paiid.domain.identity import Principal, Role
 from paiid.trading import store
@@ -116,6 +117,32 @@ async def load_for_record(
         [intent_from(row) for row in found],
         [order_from(row) for row in placed],
     )
+
+
+async def enter_merge(tx: Tx, held: Held | None, account_ids: Iterable[str]) -> Entered | None:
+    """Hold the lease and lock the accounts; None where the lease has run out."""
+    leases = [] if held is None else [held_read(held)]
+    now_us, (*mine, locked) = await tx.enter([*leases, (store.LOCK_ACCOUNTS, _ids(account_ids))])
+    return Entered(now_us, _accounts(locked)) if all(mine) else None
+
+
+async def load_for_merge(
+    tx: Tx, locked: Iterable[str], told: Read, prints: Read
+) -> tuple[list[PositionRow], list[OrderRow], set[tuple[str, str]]]:
+    """Positions of accounts that are locked already, the orders that are told of, and which of these prints are booked."""
+    held, orders, booked = await tx.fetch_together([(store.POSITIONS, _ids(locked)), told, prints])
+    return (
+        [position_from(row) for row in held],
+        [order_from(row) for row in orders],
+        store.booked_of(booked),
+    )
+
+
+async def load_intents(tx: Tx, intent_ids: Sequence[str]) -> tuple[list[IntentRow], list[OrderRow]]:
+    """These intents with all their orders."""
+    ids = _ids(intent_ids)
+    found, placed = await tx.fetch_together([(store.INTENTS, ids), (store.ORDERS_OF_INTENTS, ids)])
+    return [intent_from(row) for row in found], [order_from(row) for row in placed]
 
 
 def _ids(ids: Iterable[str]) -> Mapping[str, list[str]]:

@@ -7,7 +7,7 @@ from paiid.brokers import Broker, BrokerActivity, BrokerExecution, BrokerOrderVi
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable, Tx, UniqueViolation
 from paiid.core.failpoints import FailPoint, Probe
-from paiid.core.leases import Held, still_held
+from paiid.core.leases import Held
 from paiid.domain.orders import Submission
 from paiid.trading import in_place, store
 from paiid.trading.activities import book_activities
@@ -15,6 +15,7 @@ from paiid.trading.book import Book
 from paiid.trading.correction import halt_corrected
 from paiid.trading.counters import is_spread
 from paiid.trading.executions import Prints
+from paiid.trading.first_reads import enter_merge, load_for_merge
 from paiid.trading.merge import accept, alarm, as_told, learn, learn_size, show
 from paiid.trading.opening import counts_from, is_before
 from paiid.trading.prints_of_views import believable, print_of
@@ -78,21 +79,17 @@ class Merger:
         changed: set[str] = set()
         accounts = await self._account_ids({account_number(update) for update in chunk})
         async with self._db.begin() as tx:
-            now_us = await tx.close_gate() if gate else await tx.now_us()
-            if held is not None and not await still_held(tx, held):
+            if gate:
+                await tx.close_gate()
+            entered = await enter_merge(tx, held, accounts.values())
+            if entered is None:
                 raise LeaseLost("the lease ran out")
-            book = Book(tx, self._clock, now_us)
-            await book.open(accounts.values())
+            book = Book(tx, self._clock, entered.now_us)
             # What the number of an account that was reset since still tells is of the past.
             accounts = {
-                number: one for number, one in accounts.items() if book.accounts[one].number == number
+                number: one for number, one in accounts.items() if entered.accounts[one].number == number
             }
-            found = await self._find(tx, book, chunk, accounts)
-            booked = await store.find_booked(
-                tx,
-                list(accounts.values()),
-                [u.execution.execution_id for u in chunk if u.execution is not None],
-            )
+            found, booked = await self._find(tx, book, chunk, accounts, entered.accounts)
             prints = Prints(book)
             await prints.load(list(book.orders.values()))
             for update in chunk:
@@ -133,15 +130,26 @@ class Merger:
         return {number: self._accounts[number] for number in numbers if number in self._accounts}
 
     async def _find(
-        self, tx: Tx, book: Book, chunk: Sequence[BrokerUpdate], accounts: dict[str, str]
-    ) -> dict[tuple[str, str], OrderRow]:
-        views = [update.order for update in chunk if update.order is not None]
-        loaded = await store.find_orders_at_broker(
+        self,
+        tx: Tx,
+        book: Book,
+        chunk: Sequence[BrokerUpdate],
+        accounts: dict[str, str],
+        locked: dict[str, AccountRow],
+    ) -> tuple[dict[tuple[str, str], OrderRow], set[tuple[str, str]]]:
+        """What the chunk is about, by account and the broker's id or ours; and the prints of it that are booked already."""
+        views, ids = [update.order for update in chunk if update.order is not None], list(accounts.values())
+        positions, loaded, booked = await load_for_merge(
             tx,
-            list(accounts.values()),
-            [broker_id for view in views for broker_id in named_ids(view)],
-            [view.client_order_id for view in views if view.client_order_id is not None],
+            locked,
+            store.orders_at_broker(
+                ids,
+                [broker_id for view in views for broker_id in named_ids(view)],
+                [view.client_order_id for view in views if view.client_order_id is not None],
+            ),
+            store.booked_prints(ids, [u.execution.execution_id for u in chunk if u.execution is not None]),
         )
+        book.hold(locked, positions)
         await book.load_intents(order.intent_id for order in loaded if order.intent_id is not None)
         found: dict[tuple[str, str], OrderRow] = {}
         # Before they are in the book: of what is there already the group is there, too (those of an intent).
@@ -159,7 +167,7 @@ class Merger:
             found[(order.account_id, order.client_order_id)] = order
             if order.broker_order_id is not None:
                 found[(order.account_id, order.broker_order_id)] = order
-        return found
+        return found, booked
 
     async def _apply(
         self,

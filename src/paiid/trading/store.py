@@ -1,11 +1,11 @@
 """The ledger's SQL: loads that lock, loads that do not, and the writes of a whole group at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
-from paiid.core.db import Statement, Tx, any_of, insert_of_rows, one_of, statement, update_of_rows
+from paiid.core.db import Read, Row, Statement, Tx, any_of, insert_of_rows, one_of, statement, update_of_rows
 from paiid.core.tables import (
     accounts,
     broker_cursors,
@@ -253,18 +253,22 @@ async def find_orders_by_client_id(
     return {(row["account_id"], row["client_order_id"]): order_from(row) for row in rows}
 
 
+def orders_at_broker(
+    account_ids: Sequence[str], broker_ids: Sequence[str], client_ids: Sequence[str]
+) -> Read:
+    """A read of the orders that a broker's update may mean, by its id or by ours."""
+    return _ORDERS_BY_BROKER_ID, {
+        "b_accounts": sorted(set(account_ids)),
+        "b_broker_ids": sorted(set(broker_ids)),
+        "b_client_ids": sorted(set(client_ids)),
+    }
+
+
 async def find_orders_at_broker(
     tx: Tx, account_ids: Sequence[str], broker_ids: Sequence[str], client_ids: Sequence[str]
 ) -> list[OrderRow]:
     """Orders that a broker's update may mean, by its id or by ours."""
-    rows = await tx.fetch(
-        _ORDERS_BY_BROKER_ID,
-        {
-            "b_accounts": sorted(set(account_ids)),
-            "b_broker_ids": sorted(set(broker_ids)),
-            "b_client_ids": sorted(set(client_ids)),
-        },
-    )
+    rows = await tx.fetch(*orders_at_broker(account_ids, broker_ids, client_ids))
     return [order_from(row) for row in rows]
 
 
@@ -366,14 +370,21 @@ def inserted_events(rows: Sequence[dict[str, Any]]) -> Write:
     return _INSERT_EVENTS, rows
 
 
+def booked_prints(account_ids: Sequence[str], execution_ids: Sequence[str]) -> Read:
+    """A read of those of these prints that are booked already; `booked_of` understands its rows."""
+    return _EXECUTION_IDS, {"b_accounts": sorted(set(account_ids)), "b_ids": sorted(set(execution_ids))}
+
+
+def booked_of(rows: Iterable[Row]) -> set[tuple[str, str]]:
+    """(account, execution id) of prints that are booked."""
+    return {(row["account_id"], row["execution_id"]) for row in rows}
+
+
 async def find_booked(
     tx: Tx, account_ids: Sequence[str], execution_ids: Sequence[str]
 ) -> set[tuple[str, str]]:
     """(account, execution id) of those that are booked already."""
-    rows = await tx.fetch(
-        _EXECUTION_IDS, {"b_accounts": sorted(set(account_ids)), "b_ids": sorted(set(execution_ids))}
-    )
-    return {(row["account_id"], row["execution_id"]) for row in rows}
+    return booked_of(await tx.fetch(*booked_prints(account_ids, execution_ids)))
 
 
 async def last_execution_at(tx: Tx, account_id: str) -> int:

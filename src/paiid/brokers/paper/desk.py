@@ -13,9 +13,11 @@ from paiid.brokers.paper.spreads import accept_spread
 from paiid.brokers.paper.store import (
     Accounts,
     Change,
-    load_known_keys,
-    load_orders,
-    lock_accounts,
+    enter_accounts,
+    keys_of,
+    keys_read,
+    orders_of,
+    orders_read,
     save,
 )
 from paiid.core.clock import Clock, new_id
@@ -93,13 +95,16 @@ class Desk:
 
     async def place(self, tx: Tx, orders: Sequence[BrokerOrder]) -> list[Placed | Exception]:
         """Accept or refuse each order of a batch, with what hangs on it. The orders have passed `check_order`."""
-        now = await tx.now_us()
-        accounts = await lock_accounts(
-            tx, (one.account_number for one in orders), self.mark_of, now, self.terms
+        keys = [_keys_of(one) for one in orders]
+        now, accounts, (used,) = await enter_accounts(
+            tx,
+            (one.account_number for one in orders),
+            self.mark_of,
+            [keys_read([key for of_one in keys for key in of_one])],
+            self.terms,
         )
         resting = await self._resting(tx, orders, accounts)
-        keys = [_keys_of(one) for one in orders]
-        known = await load_known_keys(tx, [key for of_one in keys for key in of_one])
+        known = keys_of(used)
         results: list[Placed | Exception] = []
         changes: list[Change] = []
         families: list[tuple[int, list[Change]]] = []
@@ -250,9 +255,14 @@ class Desk:
 
     async def cancel(self, tx: Tx, requests: Sequence[CancelRequest]) -> list[Placed | Exception]:
         """Cancel each order of a batch, with the rest of its group, or say why not."""
-        now = await tx.now_us()
-        accounts = await lock_accounts(tx, (number for number, _ in requests), self.mark_of, now, self.terms)
-        orders = await load_orders(tx, sorted({order_id for _, order_id in requests}))
+        now, accounts, (found,) = await enter_accounts(
+            tx,
+            (number for number, _ in requests),
+            self.mark_of,
+            [orders_read(order_id for _, order_id in requests)],
+            self.terms,
+        )
+        orders = orders_of(found)
         orders.update(await load_groups(tx, orders.values()))
         results: list[Placed | Exception] = []
         changes: list[Change] = []

@@ -13,9 +13,10 @@ from paiid.brokers.paper.spreads import fill_spread
 from paiid.brokers.paper.store import (
     Accounts,
     Change,
-    load_orders,
+    enter_accounts,
     load_taken,
-    lock_accounts,
+    orders_of,
+    orders_read,
     save,
     save_taken,
 )
@@ -64,11 +65,13 @@ class FillEngine:
         """Look at these orders, first come first served. Raises LeaseLost, LostRace."""
         if not await still_held(tx, held):
             raise LeaseLost(held.name)
-        now = await tx.now_us()
-        accounts = await lock_accounts(
-            tx, (order.account_number for order in candidates), self._desk.mark_of, now
+        now, accounts, (found,) = await enter_accounts(
+            tx,
+            (order.account_number for order in candidates),
+            self._desk.mark_of,
+            [orders_read(order.id for order in candidates)],
         )
-        orders = await load_orders(tx, [order.id for order in candidates])
+        orders = orders_of(found)
         asked = sorted(
             (one for one in orders.values() if one.group_role != "leg"),
             key=lambda one: (one.working.live_at_us, one.accepted_seq),

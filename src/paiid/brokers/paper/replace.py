@@ -11,9 +11,10 @@ from paiid.brokers.paper.records import PaperOrder, Placed, client_key, stepped
 from paiid.brokers.paper.store import (
     Accounts,
     Change,
+    enter_accounts,
     load_known_keys,
-    load_orders,
-    lock_accounts,
+    orders_of,
+    orders_read,
     save,
 )
 from paiid.core.db import Tx
@@ -45,11 +46,14 @@ class Replacer:
 
     async def replace(self, tx: Tx, requests: Sequence[ReplaceRequest]) -> list[Placed | Exception]:
         """Replace each order of a batch, or say why not: then the old one goes on as it was."""
-        now = await tx.now_us()
-        accounts = await lock_accounts(
-            tx, (one.account_number for one in requests), self._desk.mark_of, now, self._desk.terms
+        now, accounts, (found,) = await enter_accounts(
+            tx,
+            (one.account_number for one in requests),
+            self._desk.mark_of,
+            [orders_read(one.order_id for one in requests)],
+            self._desk.terms,
         )
-        orders = await load_orders(tx, sorted({one.order_id for one in requests}))
+        orders = orders_of(found)
         orders.update(await load_groups(tx, orders.values()))
         keys = [_keys_of(one, orders) for one in requests]
         known = await load_known_keys(tx, [key for of_one in keys for key in of_one])

@@ -26,7 +26,7 @@ from paiid.brokers.paper.roll_store import (
     load_traded_since,
     mark_rolled,
 )
-from paiid.brokers.paper.store import Change, LostRace, load_open_orders, lock_accounts, save
+from paiid.brokers.paper.store import Change, LostRace, enter_accounts, load_open_orders, save
 from paiid.core.db import Database, DatabaseUnavailable, Tx
 from paiid.core.leases import Held, still_held
 from paiid.domain.corporate import CorporateAction
@@ -171,8 +171,7 @@ class DayRoll:
     async def _expire(self, held: Held, account: str, due: Sequence[tuple[OptionContract, Decimal]]) -> None:
         async with self._db.begin() as tx:
             await _fence(tx, held)
-            now = await tx.now_us()
-            accounts = await lock_accounts(tx, [account], self._desk.mark_of, now, self._desk.terms)
+            now, accounts, _ = await enter_accounts(tx, [account], self._desk.mark_of, terms=self._desk.terms)
             bookings = expire(accounts.books[account], due)
             made: list[BrokerActivity] = []
             for at, booking in enumerate(bookings):
@@ -217,8 +216,7 @@ class DayRoll:
     ) -> None:
         async with self._db.begin() as tx:
             await _fence(tx, held)
-            now = await tx.now_us()
-            accounts = await lock_accounts(tx, [account], self._desk.mark_of, now, self._desk.terms)
+            now, accounts, _ = await enter_accounts(tx, [account], self._desk.mark_of, terms=self._desk.terms)
             book = accounts.books[account]
             ids = [f"{one.kind[:3]}-{account}-{one.symbol}-{ex_date}" for one in actions]
             known = await load_booked(tx, ids)

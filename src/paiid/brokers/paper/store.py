@@ -22,7 +22,18 @@ from paiid.brokers.paper.records import (
     row_of_order,
     update_from_row,
 )
-from paiid.core.db import Row, Tx, any_of, statement
+from paiid.core.db import (
+    Params,
+    Read,
+    Reads,
+    Row,
+    Statement,
+    Tx,
+    any_of,
+    insert_of_rows,
+    statement,
+    update_of_rows,
+)
 from paiid.core.tables import (
     paper_accounts,
     paper_activities,
@@ -46,42 +57,23 @@ _LOCK_ACCOUNTS = statement(
     .with_for_update()
 )
 _OPEN_ACCOUNT = statement(insert(paper_accounts).on_conflict_do_nothing())
-_SAVE_ACCOUNT = statement(
-    update(paper_accounts)
-    .where(paper_accounts.c.number == bindparam("b_number"))
-    .values(
-        cash=bindparam("b_cash"),
-        open_orders=bindparam("b_open"),
-        open_combos=bindparam("b_combos"),
-        version=paper_accounts.c.version + 1,
-    )
+_SAVE_ACCOUNTS = update_of_rows(
+    paper_accounts, {"number": "b_number"}, ["cash", "open_orders", "open_combos", "version"]
 )
 _KNOWN_KEYS = statement(select(paper_orders.c.client_key).where(any_of(paper_orders.c.client_key, "b_keys")))
 _HOLDINGS = statement(select(paper_positions).where(any_of(paper_positions.c.account_number, "b_numbers")))
-_holding = insert(paper_positions)
-_SAVE_HOLDING = statement(
-    _holding.on_conflict_do_update(
-        index_elements=[paper_positions.c.account_number, paper_positions.c.symbol],
-        set_={
-            name: _holding.excluded[name]
-            for name in (
-                "qty",
-                "cost_basis",
-                "open_buy_qty",
-                "open_buy_value",
-                "open_sell_qty",
-                "open_sell_value",
-            )
-        },
-    )
+_INSERT_HOLDINGS = insert_of_rows(paper_positions)
+_SAVE_HOLDINGS = update_of_rows(
+    paper_positions,
+    {"account_number": "b_number", "symbol": "b_symbol"},
+    ["qty", "cost_basis", "open_buy_qty", "open_buy_value", "open_sell_qty", "open_sell_value"],
 )
 _ORDERS = statement(select(paper_orders).where(any_of(paper_orders.c.id, "b_ids")))
-_INSERT_ORDER = statement(insert(paper_orders))
-_CHANGE_ORDER = statement(
-    update(paper_orders).where(
-        paper_orders.c.id == bindparam("b_id"), paper_orders.c.version == bindparam("b_version")
-    ),
-    columns=[
+_INSERT_ORDERS = insert_of_rows(paper_orders)
+_CHANGE_ORDERS = update_of_rows(
+    paper_orders,
+    {"id": "b_id", "version": "b_version"},
+    [
         "qty",
         "stop_price",
         "hwm",
@@ -107,9 +99,9 @@ _CHANGED = statement(
     .select_from(paper_orders)
     .where(any_of(paper_orders.c.id, "b_ids"), paper_orders.c.event_seq > bindparam("b_seq"))
 )
-_INSERT_EXECUTION = statement(insert(paper_executions))
-_INSERT_ACTIVITY = statement(insert(paper_activities))
-_INSERT_EVENT = statement(insert(paper_events))
+_INSERT_EXECUTIONS = insert_of_rows(paper_executions)
+_INSERT_ACTIVITIES = insert_of_rows(paper_activities)
+_INSERT_EVENTS = insert_of_rows(paper_events)
 _LIQUIDITY = statement(select(paper_liquidity).where(any_of(paper_liquidity.c.symbol, "b_symbols")))
 _liquidity = insert(paper_liquidity)
 _SAVE_LIQUIDITY = statement(
@@ -198,31 +190,48 @@ class Accounts:
 
     books: dict[str, PaperAccount]
     blocked: frozenset[str]
+    versions: dict[str, int]
     _saved: dict[str, dict[str, Holding]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._saved = {number: dict(book.holdings) for number, book in self.books.items()}
 
-    def changed_holdings(self, numbers: Iterable[str]) -> list[tuple[str, str, Holding]]:
-        """(account, symbol, holding) of everything that is not as it was."""
-        return [
-            (number, symbol, holding)
-            for number in numbers
-            for symbol, holding in self.books[number].holdings.items()
-            if self._saved[number].get(symbol) is not holding
-        ]
+    def rows_to_save(self, numbers: Iterable[str]) -> tuple[list[Params], list[Params], list[Params]]:
+        """Accounts, and of their holdings what is not as it was: those that are new, and those that were there. From now on they
+        are as they were."""
+        accounts: list[Params] = []
+        new: list[Params] = []
+        changed: list[Params] = []
+        for number in numbers:
+            book, saved = self.books[number], self._saved[number]
+            self.versions[number] += 1
+            accounts.append(
+                {
+                    "b_number": number,
+                    "cash": money_to_int(book.cash),
+                    "open_orders": book.open_orders,
+                    "open_combos": len(book.combos),
+                    "version": self.versions[number],
+                }
+            )
+            for symbol, holding in book.holdings.items():
+                before = saved.get(symbol)
+                if before is None:
+                    new.append({"account_number": number, "symbol": symbol, **_columns_of(holding)})
+                elif before is not holding:
+                    changed.append({"b_number": number, "b_symbol": symbol, **_columns_of(holding)})
+            saved.update(book.holdings)
+        return accounts, new, changed
 
 
-async def lock_accounts(
-    tx: Tx,
-    numbers: Iterable[str],
-    mark_of: MarkOf,
-    now_us: int,
-    terms: AccountTerms = DEFAULT_TERMS,
-) -> Accounts:
-    """Lock these accounts, in order, and load their books; one that is not there yet is opened on these terms."""
+async def enter_accounts(
+    tx: Tx, numbers: Iterable[str], mark_of: MarkOf, reads: Reads = (), terms: AccountTerms = DEFAULT_TERMS
+) -> tuple[int, Accounts, list[Sequence[Row]]]:
+    """Database time, these accounts with their books, and what `reads` find: the accounts are locked first, in order, and one that
+    is not there yet is opened on these terms. All that depends on them is read in a statement after the lock, for a statement sees
+    what was committed when it began."""
     wanted = sorted(set(numbers))
-    rows = await tx.fetch(_LOCK_ACCOUNTS, {"b_numbers": wanted})
+    now_us, (rows,) = await tx.enter([(_LOCK_ACCOUNTS, {"b_numbers": wanted})])
     if len(rows) < len(wanted):
         there = {row["number"] for row in rows}
         await tx.execute_many(
@@ -236,13 +245,26 @@ async def lock_accounts(
         )
         for row in rows
     }
+    held, *found = await tx.fetch_together([(_HOLDINGS, {"b_numbers": wanted}), *reads])
+    for row in held:
+        books[row["account_number"]].holdings[row["symbol"]] = holding_from_row(row)
     with_spreads = [row["number"] for row in rows if row["open_combos"]]
     if with_spreads:
         for number, combos in (await load_combos(tx, with_spreads)).items():
             books[number].combos = combos
-    for row in await tx.fetch(_HOLDINGS, {"b_numbers": wanted}):
-        books[row["account_number"]].holdings[row["symbol"]] = holding_from_row(row)
-    return Accounts(books, frozenset(row["number"] for row in rows if row["status"] != "active"))
+    blocked = frozenset(row["number"] for row in rows if row["status"] != "active")
+    return now_us, Accounts(books, blocked, {row["number"]: row["version"] for row in rows}), found
+
+
+def _columns_of(holding: Holding) -> dict[str, int]:
+    return {
+        "qty": qty_to_int(holding.qty),
+        "cost_basis": money_to_int(holding.cost_basis),
+        "open_buy_qty": qty_to_int(holding.open_buy_qty),
+        "open_buy_value": money_to_int(holding.open_buy_value),
+        "open_sell_qty": qty_to_int(holding.open_sell_qty),
+        "open_sell_value": money_to_int(holding.open_sell_value),
+    }
 
 
 def holding_from_row(row: Row) -> Holding:
@@ -257,14 +279,36 @@ def holding_from_row(row: Row) -> Holding:
     )
 
 
+def keys_read(keys: Sequence[str]) -> Read:
+    """Which of these client keys have an order: a read whose rows `keys_of` understands."""
+    return _KNOWN_KEYS, {"b_keys": list(keys)}
+
+
+def keys_of(rows: Iterable[Row]) -> set[str]:
+    """The client keys that are known."""
+    return {row["client_key"] for row in rows}
+
+
 async def load_known_keys(tx: Tx, keys: Sequence[str]) -> set[str]:
     """Which of these client keys have an order."""
-    return {row["client_key"] for row in await tx.fetch(_KNOWN_KEYS, {"b_keys": list(keys)})}
+    stmt, params = keys_read(keys)
+    return keys_of(await tx.fetch(stmt, params))
+
+
+def orders_read(ids: Iterable[str]) -> Read:
+    """Orders by id: a read whose rows `orders_of` understands."""
+    return _ORDERS, {"b_ids": sorted(set(ids))}
+
+
+def orders_of(rows: Iterable[Row]) -> dict[str, PaperOrder]:
+    """Orders by id."""
+    return {row["id"]: order_from_row(row) for row in rows}
 
 
 async def load_orders(tx: Tx, ids: Sequence[str]) -> dict[str, PaperOrder]:
     """Orders by id, as they are inside this transaction."""
-    return {row["id"]: order_from_row(row) for row in await tx.fetch(_ORDERS, {"b_ids": list(ids)})}
+    stmt, params = orders_read(ids)
+    return orders_of(await tx.fetch(stmt, params))
 
 
 async def load_taken(tx: Tx, symbols: Sequence[str]) -> dict[str, Taken]:
@@ -321,74 +365,43 @@ async def save(
     touched = sorted(
         {change.after.account_number for change in changes} | {one.account_number for one in activities}
     )
-    await tx.execute_many(
-        _SAVE_ACCOUNT,
-        [
-            {
-                "b_number": number,
-                "b_cash": money_to_int(accounts.books[number].cash),
-                "b_open": accounts.books[number].open_orders,
-                "b_combos": len(accounts.books[number].combos),
-            }
-            for number in touched
-        ],
-    )
-    await tx.execute_many(
-        _SAVE_HOLDING,
-        [
-            {
-                "account_number": number,
-                "symbol": symbol,
-                "qty": qty_to_int(holding.qty),
-                "cost_basis": money_to_int(holding.cost_basis),
-                "open_buy_qty": qty_to_int(holding.open_buy_qty),
-                "open_buy_value": money_to_int(holding.open_buy_value),
-                "open_sell_qty": qty_to_int(holding.open_sell_qty),
-                "open_sell_value": money_to_int(holding.open_sell_value),
-            }
-            for number, symbol, holding in accounts.changed_holdings(touched)
-        ],
-    )
     base = await _next_numbers(tx, len(changes) + len(activities))
-    born: dict[str, int] = {}
+    first: dict[str, Change] = {}
+    last: dict[str, Change] = {}
     for seq, change in enumerate(changes, base + 1):
-        if change.before is None:
-            born[change.after.id] = seq
-        accepted = born.get(change.after.id, change.after.accepted_seq)
+        begun = first.setdefault(change.after.id, change)
+        accepted = change.after.accepted_seq if begun.before is not None else begun.after.accepted_seq or seq
         change.after = replace(change.after, event_seq=seq, accepted_seq=accepted)
-    if changes:
-        await _save_orders(tx, changes, base)
-    executions = [
-        row_of_execution(change.execution, change.quote_sequence) for change in changes if change.execution
-    ]
-    if executions:
-        await tx.execute_many(_INSERT_EXECUTION, executions)
-    await tx.execute_many(
-        _INSERT_EVENT,
-        [
-            *(row_of_event(change.after, change.execution, change.legs) for change in changes),
-            *(row_of_activity_event(seq, one) for seq, one in enumerate(activities, base + len(changes) + 1)),
-        ],
-    )
-    if activities:
-        await tx.execute_many(_INSERT_ACTIVITY, [row_of_activity(one) for one in activities])
-
-
-async def _save_orders(tx: Tx, changes: Sequence[Change], base: int) -> None:
-    new = [row_of_order(change.after) for change in changes if change.before is None]
-    if new:
-        await tx.execute_many(_INSERT_ORDER, new)
+        last[change.after.id] = change
+    accounts_rows, new_holdings, holdings = accounts.rows_to_save(touched)
+    events = [row_of_event(change.after, change.execution, change.legs) for change in changes]
+    events += [row_of_activity_event(seq, one) for seq, one in enumerate(activities, base + len(changes) + 1)]
+    # An order that changes several times is written once: as it was read, and as it is at the end.
+    born = [row_of_order(last[id_].after) for id_, one in first.items() if one.before is None]
     moved = [
-        {"b_id": change.before.id, "b_version": change.before.version, **changes_of_order(change.after)}
-        for change in changes
-        if change.before is not None
+        {"b_id": id_, "b_version": one.before.version, **changes_of_order(last[id_].after)}
+        for id_, one in first.items()
+        if one.before is not None
     ]
+    writes: list[tuple[Statement, Sequence[Params]]] = [
+        (_SAVE_ACCOUNTS, accounts_rows),
+        (_INSERT_HOLDINGS, new_holdings),
+        (_SAVE_HOLDINGS, holdings),
+        (_INSERT_ORDERS, born),
+        (_CHANGE_ORDERS, moved),
+        (
+            _INSERT_EXECUTIONS,
+            [row_of_execution(one.execution, one.quote_sequence) for one in changes if one.execution],
+        ),
+        (_INSERT_EVENTS, events),
+        (_INSERT_ACTIVITIES, [row_of_activity(one) for one in activities]),
+    ]
+    await tx.write([(stmt, rows) for stmt, rows in writes if rows])
     if moved:
-        await tx.execute_many(_CHANGE_ORDER, moved)
         # Only this transaction has numbers above `base`: an order that is not up there was not at the version
         # that was read, and a fill must not be booked beside it.
         row = await tx.fetch_one(_CHANGED, {"b_ids": [one["b_id"] for one in moved], "b_seq": base})
-        if row is None or row["n"] != len({one["b_id"] for one in moved}):
+        if row is None or row["n"] != len(moved):
             raise LostRace("an order changed between reading and writing it")
 
 

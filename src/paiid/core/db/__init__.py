@@ -17,12 +17,15 @@ from paiid.core.db.api import (
     CommitUnknown,
     Database,
     DatabaseUnavailable,
+    Params,
     Row,
     Tx,
     UniqueViolation,
 )
 from paiid.core.db.connect import make_database
 from paiid.core.db.statements import (
+    Read,
+    Reads,
     Statement,
     Writes,
     any_of,
@@ -38,6 +41,9 @@ __all__ = [
     "CommitUnknown",
     "Database",
     "DatabaseUnavailable",
+    "Params",
+    "Read",
+    "Reads",
     "Row",
     "Statement",
     "Tx",

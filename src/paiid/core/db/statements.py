@@ -110,8 +110,9 @@ def postgres_writes(writes: Writes) -> tuple[str, list[list[Any]]]:
     return text, args
 
 
-Reads = Sequence[tuple["Statement", Mapping[str, Any]]]
-"""SELECTs, each with its parameters."""
+Read = tuple["Statement", Mapping[str, Any]]
+"""A SELECT with its parameters."""
+Reads = Sequence[Read]
 POSTGRES_NOW = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
 _NUMBERED = re.compile(r"\$(\d+)")
 
