@@ -12,11 +12,11 @@ from sqlalchemy import text
 
 from paiid.brokers import BrokerRejected, BrokerUpdate, OutcomeUnknown
 from paiid.brokers.paper.desk import Desk
-from paiid.brokers.paper.fills import FillEngine, LeaseLost
+from paiid.brokers.paper.fills import FillEngine
 from paiid.brokers.paper.matcher import LEASE
 from paiid.brokers.paper.store import Change, LostRace, enter_accounts, load_open_book, save
 from paiid.core.db import statement
-from paiid.core.leases import Leases
+from paiid.core.leases import LeaseLost, Leases
 from paiid.domain.orders import OrderStatus
 from paiid.domain.paper import Step
 from tests.paper_live import DEADLINE_S, PATIENCE_S, Street, Venue, audit, filled, found, order, over, until

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from paiid.brokers import BrokerActivity
-from paiid.brokers.paper.fills import LeaseLost
 from paiid.brokers.paper.roll import DayRoll
 from paiid.brokers.paper.roll_store import load_activities, load_rolled_at
 from paiid.core.db import Database, DatabaseUnavailable
-from paiid.core.leases import Held
+from paiid.core.leases import Held, LeaseLost
 from paiid.domain.calendar import session_of
 from paiid.domain.corporate import CorporateAction
 from paiid.domain.occ import find_contract

@@ -28,6 +28,10 @@ _HELD = statement(
 )
 
 
+class LeaseLost(Exception):
+    """Another process does this now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A lease in hand. `token` grows with every change of holder: a fence against a holder that slept."""

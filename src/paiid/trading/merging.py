@@ -7,7 +7,7 @@ from paiid.brokers import Broker, BrokerActivity, BrokerExecution, BrokerOrderVi
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable, Tx, UniqueViolation
 from paiid.core.failpoints import FailPoint, Probe
-from paiid.core.leases import Held
+from paiid.core.leases import Held, LeaseLost
 from paiid.domain.orders import Submission
 from paiid.trading import in_place, store
 from paiid.trading.activities import book_activities
@@ -35,10 +35,6 @@ from paiid.trading.told import (
 
 class _GateNeeded(Exception):
     """An update corrects a `NOT_PLACED` order: do the chunk again with the gate closed first."""
-
-
-class LeaseLost(Exception):
-    """Another replica reads the stream now."""
 
 
 class Merger:

@@ -10,10 +10,10 @@ from paiid.brokers import Broker, BrokerError, BrokerUpdate
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable
 from paiid.core.failpoints import Probe
-from paiid.core.leases import Held, Leases
+from paiid.core.leases import Held, LeaseLost, Leases
 from paiid.trading import store
 from paiid.trading.book import Book
-from paiid.trading.merging import LeaseLost, Merger
+from paiid.trading.merging import Merger
 from paiid.trading.missed import Incomplete
 from paiid.trading.reconcile import Reconciler
 from paiid.trading.records import AccountRow

@@ -14,15 +14,16 @@ from paiid.brokers.paper.store import (
     Accounts,
     Change,
     enter_accounts,
-    load_taken,
     orders_of,
     orders_read,
     save,
     save_taken,
+    taken_of,
+    taken_read,
 )
 from paiid.core.clock import Clock, new_id
 from paiid.core.db import Tx
-from paiid.core.leases import Held, still_held
+from paiid.core.leases import Held
 from paiid.domain.money import ZERO
 from paiid.domain.orders import OrderStatus
 from paiid.domain.paper import Hours, Step, Taken, after_quote, applied, decide, moment_of, take
@@ -32,10 +33,6 @@ TELL_TRAIL_EVERY_US = 5_000_000
 """How often at most a trailing stop tells that its stop price has followed the market."""
 _SOON_US = 1_000_000
 """More than the clock of the database and what this process takes it for differ by."""
-
-
-class LeaseLost(Exception):
-    """Another process matches now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +60,13 @@ class FillEngine:
 
     async def run(self, tx: Tx, held: Held, candidates: Sequence[PaperOrder]) -> Round:
         """Look at these orders, first come first served. Raises LeaseLost, LostRace."""
-        if not await still_held(tx, held):
-            raise LeaseLost(held.name)
-        now, accounts, (found,) = await enter_accounts(
+        looked_at = {order.working.symbol for order in candidates}
+        now, accounts, (found, gone) = await enter_accounts(
             tx,
             (order.account_number for order in candidates),
             self._desk.mark_of,
-            [orders_read(order.id for order in candidates)],
+            [orders_read(order.id for order in candidates), taken_read(looked_at)],
+            held=held,
         )
         orders = orders_of(found)
         asked = sorted(
@@ -79,7 +76,9 @@ class FillEngine:
         orders.update(await load_groups(tx, asked))
         symbols = sorted({order.working.symbol for order in (*candidates, *orders.values())})
         quotes = {symbol: self._quote_of(symbol) for symbol in symbols}
-        taken_before = await load_taken(tx, symbols)
+        taken_before = taken_of(gone)
+        if more := [symbol for symbol in symbols if symbol not in looked_at]:
+            taken_before |= taken_of(await tx.fetch(*taken_read(more)))
         taken: dict[str, Taken] = {}
         for symbol, quote in quotes.items():
             if quote is not None:

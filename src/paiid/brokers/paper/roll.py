@@ -13,7 +13,6 @@ import structlog
 
 from paiid.brokers import BrokerActivity
 from paiid.brokers.paper.desk import Desk
-from paiid.brokers.paper.fills import LeaseLost
 from paiid.brokers.paper.group_store import load_groups
 from paiid.brokers.paper.groups import attach_legs, follow
 from paiid.brokers.paper.records import PaperOrder, stepped
@@ -28,7 +27,7 @@ from paiid.brokers.paper.roll_store import (
 )
 from paiid.brokers.paper.store import Change, LostRace, enter_accounts, load_open_orders, save
 from paiid.core.db import Database, DatabaseUnavailable, Tx
-from paiid.core.leases import Held, still_held
+from paiid.core.leases import Held, LeaseLost, still_held
 from paiid.domain.corporate import CorporateAction
 from paiid.domain.instruments import is_option, underlying_of
 from paiid.domain.money import ZERO

@@ -34,6 +34,7 @@ from paiid.core.db import (
     statement,
     update_of_rows,
 )
+from paiid.core.leases import Held, LeaseLost, held_read
 from paiid.core.tables import (
     paper_accounts,
     paper_activities,
@@ -225,13 +226,22 @@ class Accounts:
 
 
 async def enter_accounts(
-    tx: Tx, numbers: Iterable[str], mark_of: MarkOf, reads: Reads = (), terms: AccountTerms = DEFAULT_TERMS
+    tx: Tx,
+    numbers: Iterable[str],
+    mark_of: MarkOf,
+    reads: Reads = (),
+    terms: AccountTerms = DEFAULT_TERMS,
+    *,
+    held: Held | None = None,
 ) -> tuple[int, Accounts, list[Sequence[Row]]]:
     """Database time, these accounts with their books, and what `reads` find: the accounts are locked first, in order, and one that
     is not there yet is opened on these terms. All that depends on them is read in a statement after the lock, for a statement sees
-    what was committed when it began."""
+    what was committed when it began. Raises LeaseLost where a lease is wished for and does not stand."""
     wanted = sorted(set(numbers))
-    now_us, (rows,) = await tx.enter([(_LOCK_ACCOUNTS, {"b_numbers": wanted})])
+    leases = [] if held is None else [held_read(held)]
+    now_us, (*mine, rows) = await tx.enter([*leases, (_LOCK_ACCOUNTS, {"b_numbers": wanted})])
+    if held is not None and not all(mine):
+        raise LeaseLost(held.name)
     if len(rows) < len(wanted):
         there = {row["number"] for row in rows}
         await tx.execute_many(
@@ -245,8 +255,8 @@ async def enter_accounts(
         )
         for row in rows
     }
-    held, *found = await tx.fetch_together([(_HOLDINGS, {"b_numbers": wanted}), *reads])
-    for row in held:
+    kept, *found = await tx.fetch_together([(_HOLDINGS, {"b_numbers": wanted}), *reads])
+    for row in kept:
         books[row["account_number"]].holdings[row["symbol"]] = holding_from_row(row)
     with_spreads = [row["number"] for row in rows if row["open_combos"]]
     if with_spreads:
@@ -311,8 +321,13 @@ async def load_orders(tx: Tx, ids: Sequence[str]) -> dict[str, PaperOrder]:
     return orders_of(await tx.fetch(stmt, params))
 
 
-async def load_taken(tx: Tx, symbols: Sequence[str]) -> dict[str, Taken]:
-    """What has been taken of the newest quote of each symbol."""
+def taken_read(symbols: Iterable[str]) -> Read:
+    """What has been taken of the newest quote of each symbol: a read whose rows `taken_of` understands."""
+    return _LIQUIDITY, {"b_symbols": sorted(symbols)}
+
+
+def taken_of(rows: Iterable[Row]) -> dict[str, Taken]:
+    """What has been taken, by symbol."""
     return {
         row["symbol"]: Taken(
             row["source"],
@@ -321,7 +336,7 @@ async def load_taken(tx: Tx, symbols: Sequence[str]) -> dict[str, Taken]:
             qty_from_int(row["bid_taken"]),
             qty_from_int(row["ask_taken"]),
         )
-        for row in await tx.fetch(_LIQUIDITY, {"b_symbols": list(symbols)})
+        for row in rows
     }
 
 
