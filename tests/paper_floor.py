@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from paiid.brokers import BrokerExecution, BrokerOrder, BrokerOrderView, BrokerReplace, BrokerUpdate
 from paiid.brokers.paper.group_store import legs_of, load_groups
+from paiid.brokers.paper.queries import find_order, load_events, load_executions
 from paiid.brokers.paper.records import PaperOrder, order_from_row
 from paiid.brokers.paper.replace import Replacer, ReplaceRequest
-from paiid.brokers.paper.store import find_order, load_events, load_executions
 from paiid.core.db import Database, statement
 from paiid.core.tables import paper_accounts, paper_orders
 from paiid.domain.instruments import multiplier_of

@@ -10,8 +10,9 @@ from sqlalchemy import bindparam, select, update
 
 from paiid.brokers import Broker, BrokerOrder, BrokerOrderView
 from paiid.brokers.paper import PaperBroker
+from paiid.brokers.paper.queries import load_events
 from paiid.brokers.paper.records import order_from_row
-from paiid.brokers.paper.store import enter_accounts, load_events
+from paiid.brokers.paper.store import enter_accounts
 from paiid.core.clock import SystemClock
 from paiid.core.db import CommitUnknown, Database, DatabaseUnavailable, make_database, statement
 from paiid.core.db.api import BatchFn, I, R, Tx

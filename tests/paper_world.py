@@ -11,12 +11,9 @@ from paiid.brokers.paper.accounts import load_account
 from paiid.brokers.paper.book import OpenBook
 from paiid.brokers.paper.desk import Desk, may_wash, request_of
 from paiid.brokers.paper.fills import FillEngine, Round
+from paiid.brokers.paper.queries import find_order, load_open_book
 from paiid.brokers.paper.records import PaperOrder
-from paiid.brokers.paper.store import (
-    enter_accounts,
-    find_order,
-    load_open_book,
-)
+from paiid.brokers.paper.store import enter_accounts
 from paiid.core.db import Database
 from paiid.core.leases import Held, Leases
 from paiid.domain.calendar import Session, eastern_date, session_of

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import select
 
 from paiid.brokers import BrokerActivity
+from paiid.brokers.paper.queries import load_events
 from paiid.brokers.paper.records import PaperOrder, activity_from_row, order_from_row
-from paiid.brokers.paper.store import load_events
 from paiid.core.db import Tx, statement
 from paiid.core.tables import (
     paper_accounts,

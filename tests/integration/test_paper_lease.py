@@ -14,7 +14,8 @@ from paiid.brokers import BrokerRejected, BrokerUpdate, OutcomeUnknown
 from paiid.brokers.paper.desk import Desk
 from paiid.brokers.paper.fills import FillEngine
 from paiid.brokers.paper.matcher import LEASE
-from paiid.brokers.paper.store import Change, LostRace, enter_accounts, load_open_book, save
+from paiid.brokers.paper.queries import load_open_book
+from paiid.brokers.paper.store import Change, LostRace, enter_accounts, save
 from paiid.core.db import statement
 from paiid.core.leases import LeaseLost, Leases
 from paiid.domain.orders import OrderStatus

@@ -11,7 +11,7 @@ import pytest
 
 from paiid.brokers import BrokerOrder, BrokerOrderView, BrokerRejected
 from paiid.brokers.paper.fills import TELL_TRAIL_EVERY_US
-from paiid.brokers.paper.store import load_events
+from paiid.brokers.paper.queries import load_events
 from paiid.core.db import Database
 from paiid.domain.orders import OrderStatus
 from paiid.domain.terms import DEFAULT_TERMS, PLAIN

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import bindparam, update
 
 from paiid.brokers import BrokerOrderView, BrokerRejected, NotSent, OutcomeUnknown
-from paiid.brokers.paper.store import load_events, mark_read
+from paiid.brokers.paper.queries import load_events, mark_read
 from paiid.brokers.paper.stream import prune_events
 from paiid.core.db import CommitUnknown, Database, make_database, statement
 from paiid.core.tables import paper_accounts, paper_events, paper_orders

@@ -25,18 +25,17 @@ from paiid.brokers.paper.desk import Desk, QuoteOf, request_of
 from paiid.brokers.paper.fills import FillEngine
 from paiid.brokers.paper.group_store import legs_of, load_groups
 from paiid.brokers.paper.matcher import Matcher
-from paiid.brokers.paper.replace import Replacer, ReplaceRequest
-from paiid.brokers.paper.roll import ActionsOf, CloseOf, DayRoll, no_actions, no_close
-from paiid.brokers.paper.roll_store import load_activities
-from paiid.brokers.paper.store import (
-    LostRace,
+from paiid.brokers.paper.queries import (
     find_order,
     load_executions,
     load_open_orders,
-    load_orders,
     load_orders_since,
     load_positions,
 )
+from paiid.brokers.paper.replace import Replacer, ReplaceRequest
+from paiid.brokers.paper.roll import ActionsOf, CloseOf, DayRoll, no_actions, no_close
+from paiid.brokers.paper.roll_store import load_activities
+from paiid.brokers.paper.store import LostRace, load_orders
 from paiid.brokers.paper.stream import News, read_updates
 from paiid.core.clock import Clock
 from paiid.core.db import CommitUnknown, Database, DatabaseUnavailable, Tx, UniqueViolation

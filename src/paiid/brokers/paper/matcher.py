@@ -8,9 +8,10 @@ import structlog
 from paiid.brokers.paper.book import OpenBook
 from paiid.brokers.paper.desk import QuoteOf
 from paiid.brokers.paper.fills import FillEngine
+from paiid.brokers.paper.queries import load_open_book
 from paiid.brokers.paper.records import PaperOrder
 from paiid.brokers.paper.roll import DayRoll
-from paiid.brokers.paper.store import LostRace, load_open_book
+from paiid.brokers.paper.store import LostRace
 from paiid.brokers.paper.stream import News, prune_events
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable

@@ -15,6 +15,7 @@ from paiid.brokers import BrokerActivity
 from paiid.brokers.paper.desk import Desk
 from paiid.brokers.paper.group_store import load_groups
 from paiid.brokers.paper.groups import attach_legs, follow
+from paiid.brokers.paper.queries import load_open_orders
 from paiid.brokers.paper.records import PaperOrder, stepped
 from paiid.brokers.paper.roll_store import (
     load_accounts_of,
@@ -25,7 +26,7 @@ from paiid.brokers.paper.roll_store import (
     load_traded_since,
     mark_rolled,
 )
-from paiid.brokers.paper.store import Change, LostRace, enter_accounts, load_open_orders, save
+from paiid.brokers.paper.store import Change, LostRace, enter_accounts, save
 from paiid.core.db import Database, DatabaseUnavailable, Tx
 from paiid.core.leases import Held, LeaseLost, still_held
 from paiid.domain.corporate import CorporateAction

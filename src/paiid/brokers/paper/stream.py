@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from sqlalchemy import bindparam, delete, select
 
 from paiid.brokers import BrokerUpdate
-from paiid.brokers.paper.store import load_events, mark_read
+from paiid.brokers.paper.queries import load_events, mark_read
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable, Tx, statement
 from paiid.core.tables import paper_events, paper_sequence

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from paiid.brokers import BrokerUpdate
+from paiid.brokers.paper.queries import load_events, load_open_book, load_positions
 from paiid.brokers.paper.records import PaperOrder
-from paiid.brokers.paper.store import load_events, load_open_book, load_orders, load_positions
+from paiid.brokers.paper.store import load_orders
 from paiid.core.db import Tx
 from paiid.core.tasks import Background
 from paiid.domain.money import ZERO

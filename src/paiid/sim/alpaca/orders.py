@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paiid.brokers import BrokerOrderView, BrokerRejected, BrokerReplace, OutcomeUnknown
-from paiid.brokers.paper.store import find_order
+from paiid.brokers.paper.queries import find_order
 from paiid.core.db import Tx
 from paiid.domain.instruments import Instrument
 from paiid.domain.orders import TERMINAL_STATUSES

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from typing import Any
 
 from paiid.brokers import BrokerOrderView, BrokerUpdate
-from paiid.brokers.paper.store import load_events, load_open_book
+from paiid.brokers.paper.queries import load_events, load_open_book
 from paiid.core.tasks import Background
 from paiid.domain.orders import TERMINAL_STATUSES, OrderStatus
 from paiid.sim.engine.audience import Audience, Message
