@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import bindparam, func, insert, select, text, update
 
 from paiid.core.clock import SystemClock
 from paiid.core.db import (
@@ -350,3 +350,17 @@ async def test_a_read_that_is_cancelled_leaves_no_transaction_behind(db: Databas
             await task
     # More at once than there are readers: every connection has its turn.
     await asyncio.gather(*(look() for _ in range(32)))
+
+
+async def test_postgresql_plans_the_statements_of_a_transaction_once_and_those_of_plain_reads_as_they_come(
+    postgres_url: str, clock: SystemClock
+) -> None:
+    mode = statement(select(func.current_setting("plan_cache_mode").label("mode")))
+    async with opened(postgres_url, clock) as db:
+        async with db.begin() as tx:
+            assert [dict(row) for row in await tx.fetch(mode)] == [{"mode": "force_generic_plan"}]
+        async with db.begin() as tx:
+            await tx.pass_gate()
+            assert [dict(row) for row in await tx.fetch(mode)] == [{"mode": "force_generic_plan"}]
+        async with db.read() as tx:
+            assert [dict(row) for row in await tx.fetch(mode)] == [{"mode": "auto"}]

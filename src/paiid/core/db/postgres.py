@@ -36,6 +36,8 @@ from paiid.core.db.writer import Writer
 GATE_LOCK = 0x5061_6969_4454
 """The advisory lock number of the order gate (contract K3)."""
 _PASS_GATE = f"SELECT pg_advisory_xact_lock_shared({GATE_LOCK})"
+_BEGIN = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan;"
+"""Statements here find rows by keys, whatever the keys are: to plan them anew each time costs the server more than to run them."""
 _POOL_MAX = 12
 
 _UNAVAILABLE: tuple[type[BaseException], ...] = (
@@ -81,7 +83,7 @@ class _PgTx:
 
     async def _begin(self, first: str = "") -> None:
         """With a statement without parameters whose rows nobody needs."""
-        text, self.begun = first if self.begun else f"BEGIN; {first}", True
+        text, self.begun = first if self.begun else f"{_BEGIN} {first}", True
         try:
             await self._connection.execute(text, timeout=self._left())
         except _FAILURES as error:
