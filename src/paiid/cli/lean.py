@@ -1,5 +1,7 @@
-"""Imports for a server, that has no use for colours: a tenth of a second and seven megabytes less at each start."""
+"""What a server is better off without: imports for colours, a tenth of a second and seven megabytes at each start; and looks for
+garbage through all that was there at the start, an eighth of a second in which nothing else happens."""
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,3 +27,8 @@ def import_without_colours() -> None:
         import structlog  # noqa: F401
 
         import paiid.core.migrate  # noqa: F401
+
+
+def keep_what_is_there() -> None:
+    """What is there now, code, routes and tables, stays to the end: no collection looks through it again."""
+    gc.freeze()

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from paiid.cli.httpserver import GuardedProtocol, fitted, raise_file_limit
+from paiid.cli.lean import keep_what_is_there
 from paiid.cli.migrate import bring_up_or_exit
 from paiid.cli.servelock import prepare_data_dir, take_serve_lock
 from paiid.cli.session import fail, schema_or_exit, settings_or_exit
@@ -44,6 +45,11 @@ class _Server(uvicorn.Server):
         self._state = app.state
         self._leave_s = leave_s
         self._leaves_at_s: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the app, and listen."""
+        await super().startup(sockets)
+        keep_what_is_there()
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop listening now: asked ten times a second."""
