@@ -64,6 +64,13 @@ class CountedTradier:
         bucket = bucket_of(scope["method"], path)
         self.answers.append(Answered(scope["method"], path, message["status"], bucket, int(used)))
 
+    def failed_submits(self) -> int:
+        """How many orders it answered with 500, as it does when it waits too long for its own books on a busy machine."""
+        return sum(
+            one.method == "POST" and one.path.endswith("/orders") and one.status >= 500
+            for one in self.answers
+        )
+
     def environ(self) -> dict[str, str]:
         """What makes a server use it for everything."""
         return {
