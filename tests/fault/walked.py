@@ -38,12 +38,13 @@ Told = list[dict[str, Any]]
 async def walked(
     world: W, walk: Callable[[W, Callable[..., None]], Awaitable[Told]], play: Callable[..., None]
 ) -> Told:
-    """All orders as they were told, of each time that the path was walked. A fault of a look-up is met by none where the stream has
+    """The order as it was told, of each time that the path was walked. A fault of a look-up is met by none where the stream has
     told of the order before; then it is walked again."""
     told: Told = []
     for _ in range(_TRIES):
         before = world.played()
-        told += await walk(world, play)
+        (order,) = await walk(world, play)
+        told.append(order)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MET_S):
                 await world.until_played(before)
