@@ -73,10 +73,19 @@ async def test_calls_that_come_while_a_group_commits_make_the_next_group(db: Dat
 
 
 async def test_a_group_has_a_largest_size_and_the_rest_goes_in_the_next(db: Database) -> None:
-    work = Work()
-    await asyncio.gather(*(db.commit_with(work, f"i{n:03}") for n in range(2 * MAX_GROUP + 1)))
-    assert [len(group) for group in work.groups] == [MAX_GROUP, MAX_GROUP, 1]
-    assert len(await names(db)) == 2 * MAX_GROUP + 1
+    class FirstOnly(Work):
+        """Writes one row a group: the last one must come to its turn in time on a slow machine as well."""
+
+        async def __call__(self, tx: Tx, items: Sequence[str]) -> Sequence[str | Exception]:
+            self.groups.append(list(items))
+            await tx.execute(_PUT, {"name": items[0], "value": "first", "created_at": 1})
+            return [f"did {item}" for item in items]
+
+    work, items = FirstOnly(), [f"i{n:03}" for n in range(2 * MAX_GROUP + 1)]
+    results = await asyncio.gather(*(db.commit_with(work, one) for one in items))
+    assert results == [f"did {one}" for one in items]
+    assert work.groups == [items[:MAX_GROUP], items[MAX_GROUP : 2 * MAX_GROUP], items[2 * MAX_GROUP :]]
+    assert await names(db) == [group[0] for group in work.groups]
 
 
 async def test_an_answer_is_given_only_after_the_commit_that_holds_its_row(db: Database) -> None:

@@ -10,6 +10,7 @@ from paiid.core.redis_store import NoAnswer, RedisStore
 from paiid.core.shared import MAX_VALUE, Cached, Claimed, Link, SharedThrottle, alone
 from paiid.domain.errors import Problem
 from tests.auth_world import Driven
+from tests.bus_world import until
 from tests.shared_world import a_secret, raw, replica
 
 
@@ -180,14 +181,17 @@ async def test_what_a_stranger_has_put_there_is_not_there_and_is_counted(valkey_
 
 
 async def test_more_than_may_wait_is_not_asked(valkey_url: str) -> None:
-    async with replica(valkey_url, a_secret()) as one:
+    # That much takes longer than a throttle would wait.
+    async with replica(valkey_url, a_secret(), deadline_s=10.0) as one:
         asked = await asyncio.gather(*[one.store.ask(("PING",)) for _ in range(1500)], return_exceptions=True)
         assert 1500 - 1024 <= sum(isinstance(answer, NoAnswer) for answer in asked) < 1500 - 1000
+        await until(lambda: one.store.up, "it was taken for slow")
         large = b"x" * 3_000_000
         asked = await asyncio.gather(
             *[one.store.ask(("ECHO", large)) for _ in range(3)], return_exceptions=True
         )
         assert sum(isinstance(answer, NoAnswer) for answer in asked) == 1
+        await until(lambda: one.store.up, "it was taken for slow")
         assert await one.store.ask(("PING",)) == [b"PONG"]
 
 

@@ -7,7 +7,14 @@ from paiid.brokers import BrokerOrderView, OutcomeUnknown
 from paiid.core.clock import SystemClock
 from paiid.domain.orders import OrderStatus
 from tests.conftest import MakeApp
-from tests.integration.test_update_reader import SOON, NoReplay, begun, resting, start
+from tests.integration.test_update_reader import (
+    SOON,
+    NoReplay,
+    begun,
+    keep_silent_until_begun,
+    resting,
+    start,
+)
 from tests.orders_world import Trading, until
 
 
@@ -86,11 +93,7 @@ async def test_E18_a_stream_that_keeps_silent_now_and_then_is_opened_anew_withou
     app = await make_app(broker=broker, timings=replace(SOON, update_retry_s=0.037), clock=clock)
     trading = Trading(app, broker, await app.owner())
     await until(lambda: begun(broker, 1))
-    broker.mute = True
     for times in (2, 3, 4):
-        order, there = await resting(trading)
-        broker.fill(there, 10, "100.25")
-        assert (await trading.owner.wait_filled(order))["filled_qty"] == 10
-        await until(lambda times=times: begun(broker, times))  # type: ignore[misc]
+        await keep_silent_until_begun(trading, broker, times)
     assert clock.slept.count(0.037) >= 3
     assert 2 * 0.037 not in clock.slept
