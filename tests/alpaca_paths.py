@@ -59,7 +59,7 @@ async def later_in_a_batch(world: AlpacaWorld, play: Play) -> Told:
     play(symbol="KO")
     wanted = [{"symbol": symbol, "side": "buy", "qty": 2} for symbol in ("BAC", "KO", "XOM")]
     first, second, third = await world.execute(*wanted)
-    assert first["state"] == "ACCEPTED"
+    assert first["state"] == "ACCEPTED", first
     assert third["state"] in ("SKIPPED", second["state"] if second["state"] == "ACCEPTED" else "SKIPPED")
     return [second]
 
@@ -166,12 +166,12 @@ async def accepted(world: AlpacaWorld, order: dict[str, Any]) -> Told:
     return told
 
 
-async def resting(world: AlpacaWorld, symbol: str) -> Told:
+async def resting(world: AlpacaWorld, symbol: str, qty: int = 3) -> Told:
     """An order that works and does not fill."""
     at = world.pin(symbol)
     told = await accepted(
         world,
-        {"symbol": symbol, "side": "buy", "qty": 3, "type": "limit", "limit_price": float(up(at, "0.80"))},
+        {"symbol": symbol, "side": "buy", "qty": qty, "type": "limit", "limit_price": float(up(at, "0.80"))},
     )
     # Until it is live the broker would refuse to replace it.
     await world.until(lambda: _is_live(world, told[0]["broker_order_id"]))

@@ -35,10 +35,11 @@ PATIENCE_S = 25.0
 CENT = Decimal("0.01")
 BRISK = replace(
     QUICK,
-    send_window_s=1.2,
+    send_window_s=1.5,
     # A busy machine may keep an answer that long; what the tests make late is later.
     broker_deadline_s=1.0,
-    horizon_s=2.5,
+    # More than both together by what a busy machine may keep a request on its way.
+    horizon_s=4.0,
     watch_lookup_s=60.0,
     update_retry_s=0.1,
     poll_s=0.4,

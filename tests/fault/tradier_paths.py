@@ -51,7 +51,7 @@ async def later_in_a_batch(world: TradierWorld, play: Play) -> Told:
     play(symbol="KO")
     wanted = [{"symbol": symbol, "side": "buy", "qty": 2} for symbol in ("BAC", "KO", "XOM")]
     first, second, third = await world.execute(*wanted)
-    assert first["state"] == "ACCEPTED"
+    assert first["state"] == "ACCEPTED", first
     assert third["state"] in ("SKIPPED", second["state"] if second["state"] == "ACCEPTED" else "SKIPPED")
     return [second]
 
@@ -151,13 +151,13 @@ async def accepted(world: TradierWorld, order: dict[str, Any]) -> Told:
     return told
 
 
-async def resting(world: TradierWorld, symbol: str, life: str = "day") -> Told:
+async def resting(world: TradierWorld, symbol: str, life: str = "day", qty: int = 3) -> Told:
     """An order that works and does not fill."""
     at = world.pin(symbol)
     told = await accepted(
         world,
         {
-            "symbol": symbol, "side": "buy", "qty": 3, "type": "limit", "limit_price": float(up(at, "0.80")),
+            "symbol": symbol, "side": "buy", "qty": qty, "type": "limit", "limit_price": float(up(at, "0.80")),
             "time_in_force": life,
         },
     )  # fmt: skip

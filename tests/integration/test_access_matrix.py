@@ -119,7 +119,7 @@ LET_IN = {
 ENDS_THE_CALLER = "POST /auth/logout"
 # Nor these: the answer to whom they let in has no end (that they let him in is tested with the streams).
 NEVER_END = {f"GET /api/stream/{name}" for name in ("orders", "positions", "market-indices")}
-_ALWAYS_MOVING = {"audit", "leases", "account_days", "paper_sequence", "stream_tickets"}
+_ALWAYS_MOVING = {"audit", "leases", "account_days", "paper_sequence", "replicas", "stream_tickets"}
 _MOVING_COLUMNS = {"api_tokens.last_used_at", "accounts.reconciled_at", "accounts.version"}
 _KEPT = {
     table.name: statement(

@@ -177,9 +177,14 @@ async def test_no_text_of_a_caller_and_no_secret_is_in_any_label(app: App) -> No
             await app.anonymous.request(f"{which}{n}", f"/{n}")
         return {line.rpartition(" ")[0] for line in (await scrape(app)).splitlines()}
 
-    await scrape(app)
     first = await asked("M")
-    assert await asked("N") == first, "what is asked for adds no series"
+    for which in "NOPQRSTUV":
+        # What the service does of its own accord for the first time may come in between.
+        before, first = first, await asked(which)
+        if first == before:
+            break
+    else:
+        raise AssertionError("what is asked for adds series")
     text = "\n".join(first)
     for secret in (MARK, MARK.upper(), PASSWORD, TEST_KEY, str(app.settings.api_token), owner.token or ""):
         assert secret not in text

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from paiid.core.clock import SystemClock
+from paiid.core.loop_lag import LoopLag
 from paiid.feeds.simulated.listing import LISTINGS
 from paiid.feeds.tradier import TradierFeed
 from paiid.sim.tradier.markets.days import Day, Days
@@ -41,7 +42,8 @@ class Minute:
     world: FeedWorld
     tradier: Tradier
     account: str = ""
-    states: Counter[str] = field(default_factory=Counter)
+    orders: list[dict[str, Any]] = field(default_factory=list)
+    lag: LoopLag = field(default_factory=LoopLag)
     chains: Counter[int] = field(default_factory=Counter)
 
     async def run(self, symbols: tuple[str, ...]) -> None:
@@ -50,13 +52,16 @@ class Minute:
         for symbol in symbols[::2]:
             self.tradier.pin(symbol, "100.05")
         clock = SystemClock()
+        await self.lag.start()
         async with self.world.watching(*symbols) as watcher:
             since, began_s, second = len(watcher.heard), clock.monotonic_s(), 0
             while clock.monotonic_s() - began_s < LONGER_THAN_A_WINDOW_S:
                 second += 1
                 await self._a_second(symbols, second)
                 await clock.sleep(1.0)
+            await self.lag.stop()
             self._judge(watcher.heard[since:], symbols)
+            await asyncio.gather(*(self._accepted(order) for order in self.orders))
             # Whatever was done to the budget, the next price comes.
             await watcher.quote(symbols[1], lambda quote: not quote["stale"])
 
@@ -69,18 +74,31 @@ class Minute:
             self.chains[answer.status_code] += 1
         if second == 20:
             wanted = [self.world.order(self.account, symbol=symbol) for symbol in symbols[:24]]
-            self.states.update(order["state"] for order in await asyncio.gather(*wanted))
+            self.orders = await asyncio.gather(*wanted)
+
+    async def _accepted(self, order: dict[str, Any]) -> None:
+        """At once, or found to be so where a slow machine kept the answer."""
+
+        async def settled() -> str | None:
+            state = (await self.world.get(f"/api/trading/orders/{order['id']}"))["state"]
+            return None if state == "UNKNOWN" else str(state)
+
+        assert await self.world.until(settled) == "ACCEPTED"
 
     def _judge(self, heard: list[dict[str, Any]], symbols: tuple[str, ...]) -> None:
         assert 429 not in self.tradier.statuses, self.tradier.statuses
-        assert self.states == {"ACCEPTED": 24}
+        assert len(self.orders) == 24
         assert self.chains[200] > 0
         quotes = [one["data"] for one in heard if one["type"] == "market_data"]
         assert not [one for one in quotes if one["stale"]], "each is confirmed in time"
         told = {one["symbol"] for one in quotes}
         assert told >= set(symbols[1::2]), "everything that moves is told"
         feed = [one["data"]["feed"] for one in heard if one.get("channel") == "feed"]
-        assert not [one for one in feed if one["status"] == "down"], feed
+        # A process that stands still takes its source for silent.
+        stood_still_s = sum(total for _, _, total in self.lag.seconds.items())
+        assert stood_still_s > LONGER_THAN_A_WINDOW_S / 8 or not [
+            one for one in feed if one["status"] == "down"
+        ], feed
 
 
 @pytest.mark.long

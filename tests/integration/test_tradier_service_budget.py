@@ -171,7 +171,7 @@ async def small_service(sqlite_url: str, tmp_path: Path, template: Path) -> Asyn
 
 
 @asynccontextmanager
-async def hammering(shop: Shop, callers: int = 6) -> AsyncIterator[None]:
+async def hammering(shop: Shop, callers: int = 12) -> AsyncIterator[None]:
     """Callers who never cease to ask for entries that stay, until each is answered finally."""
     ending = asyncio.Event()
 
