@@ -12,7 +12,7 @@ from typing import Protocol
 import asyncpg
 
 from paiid.core.db.connect import sqlite_path
-from tests.fault.processes import Server
+from tests.fault.processes import DISK_IS_FULL, Server
 from tests.servers import PostgresServer, with_database
 
 _BEAT_S = 0.02
@@ -125,9 +125,12 @@ class FullDisk:
 
     @contextlib.asynccontextmanager
     async def during(self, server: Server) -> AsyncIterator[None]:
+        before = server.log.read_text(errors="replace").count(DISK_IS_FULL)
         server.signal(signal.SIGUSR1)
-        # The handler runs in the server's main thread, in the next turn of its loop.
-        await asyncio.sleep(0.3)
+        # The handler runs in the server's main thread, in the next turn of its loop: on a busy machine that is a while.
+        async with asyncio.timeout(10):
+            while server.log.read_text(errors="replace").count(DISK_IS_FULL) == before:
+                await asyncio.sleep(0.01)
         try:
             yield
         finally:

@@ -17,6 +17,8 @@ from tests.world import OWNER_EMAIL, PASSWORD, TEST_KEY
 
 OWNER = {"email": OWNER_EMAIL, "password": PASSWORD}
 EXECUTE = "/api/trading/execute"
+DISK_IS_FULL = "not one byte can be written from here on"
+"""The last that a server says before it is so."""
 MARKER = "died-at"
 _START_S = 60.0
 _POLL_S = 0.02

@@ -25,7 +25,7 @@ from paiid.domain.terms import PLAIN
 from paiid.stream.hub import Hub
 from paiid.trading.timings import Timings
 from tests.fault.meddling import Faults, MeddlingBroker
-from tests.fault.processes import MARKER
+from tests.fault.processes import DISK_IS_FULL, MARKER
 from tests.moved_clock import move_process
 from tests.world import make_settings
 
@@ -78,7 +78,12 @@ def let_the_disk_fill() -> None:
     """No file may grow or be written any more while the limit stands; Python has SIGXFSZ ignored, so that the
     write fails as it does on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signal.signal(signal.SIGUSR1, lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard)))
+
+    def fill(*_: object) -> None:
+        os.write(2, f"{DISK_IS_FULL}\n".encode())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+
+    signal.signal(signal.SIGUSR1, fill)
     signal.signal(signal.SIGUSR2, lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard)))
 
 

@@ -91,7 +91,9 @@ def assert_refused_in_time(answers: list[Answered], beats_s: list[float]) -> Non
         assert one.status == 503, one.response.text
         assert one.response.headers["content-type"].startswith("application/problem+json")
     assert len(beats_s) >= 6
-    assert max(one.took_s for one in answers) < PROMISED_S + max(beats_s)
+    slowest = max(answers, key=lambda one: one.took_s)
+    assert slowest.response is not None
+    assert slowest.took_s < PROMISED_S + max(beats_s), slowest.response.text
 
 
 @pytest.mark.timeout(180)
