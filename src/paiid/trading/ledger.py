@@ -14,6 +14,7 @@ from paiid.trading.activity_store import load_activity_page
 from paiid.trading.answers import execution_view, intent_view, nested_view, order_view
 from paiid.trading.cancel import CancelOutcome, Cancels
 from paiid.trading.if_match import etag
+from paiid.trading.known import load_with_orders
 from paiid.trading.queries import (
     NEWEST,
     find_intent,
@@ -151,9 +152,9 @@ class LedgerService:
     async def _intent_reply(tx: Any, intent: IntentRow | None) -> Reply:
         if intent is None:
             raise not_found("intent")
-        orders = await store.load_orders_of_intents(tx, [intent.id])
+        intents, orders = await load_with_orders(tx, [intent])
         account = (await store.load_accounts(tx, [intent.account_id]))[intent.account_id]
-        return Reply(200, encode(intent_view(intent, account, orders)))
+        return Reply(200, encode(intent_view(intents[intent.id], account, orders)))
 
 
 def _page(rows: Sequence[Any], limit: int, view: Callable[[Any], dict[str, Any]]) -> Reply:

@@ -40,6 +40,7 @@ from paiid.trading.commands import (
     fingerprint,
 )
 from paiid.trading.dry_run import dry_answer
+from paiid.trading.known import load_with_orders
 from paiid.trading.limits import limits_of
 from paiid.trading.record import Recorded, Recorder, Recording
 from paiid.trading.records import OrderRow
@@ -330,9 +331,9 @@ class TradingService:
             found = (await store.find_intents_by_key(tx, [claim.user_key])).get(claim.user_key)
             if found is None:
                 raise DatabaseUnavailable("the claim was not committed") from doubt
-            orders = await store.load_orders_of_intents(tx, [found.id])
+            intents, orders = await load_with_orders(tx, [found])
             accounts = await store.load_accounts(tx, [found.account_id])
-            return Known(found, accounts[found.account_id], orders, await tx.now_us())
+            return Known(intents[found.id], accounts[found.account_id], orders, await tx.now_us())
 
     # -- sending ------------------------------------------------------------------------------------
 
@@ -418,8 +419,9 @@ class TradingService:
 
     async def _load_known(self, intent_id: str) -> Known:
         async with self._db.read() as tx:
-            intent = (await store.load_intents(tx, [intent_id]))[intent_id]
-            orders = await store.load_orders_of_intents(tx, [intent_id])
+            found = await store.load_intents(tx, [intent_id])
+            intents, orders = await load_with_orders(tx, list(found.values()))
+            intent = intents[intent_id]
             account = (await store.load_accounts(tx, [intent.account_id]))[intent.account_id]
             return Known(intent, account, orders, await tx.now_us())
 
