@@ -16,7 +16,7 @@ from paiid.domain.calendar import hours_of
 from paiid.domain.occ import OptionContract
 from paiid.domain.quotes import Quote
 from paiid.portfolio.dayroll import DayRoll, ended_day
-from paiid.portfolio.store import Day, load_last_days, load_prints_since
+from paiid.portfolio.store import Day, load_books, load_prints_since
 
 D = Decimal
 _ACCOUNT, _POSITION = statement(insert(accounts)), statement(insert(positions))
@@ -102,7 +102,7 @@ class Books:
     async def kept(self) -> Day | None:
         """The newest day of the account."""
         async with self.db.read() as tx:
-            return (await load_last_days(tx, ["paper-1"])).get("paper-1")
+            return (await load_books(tx, ["paper-1"]))[3].get("paper-1")
 
     def option(self, kind: str, strike: int, expiration: date | None = None) -> str:
         """A contract on AAPL; by default it expired with the day."""

@@ -18,14 +18,7 @@ from paiid.domain.valuation import Holding, Mark, Valued, Worth, mark_from, valu
 from paiid.feeds import FeedUnavailable
 from paiid.market.service import MarketService
 from paiid.options.held import HeldGreeks
-from paiid.portfolio.store import (
-    AccountFigures,
-    Day,
-    load_accounts,
-    load_holdings,
-    load_last_days,
-    load_open_combos,
-)
+from paiid.portfolio.store import AccountFigures, Day, load_books
 from paiid.portfolio.views import account_view, position_view, summary_view
 
 
@@ -147,10 +140,7 @@ class PortfolioService:
         if not ids:
             return []
         async with self._db.read() as tx:
-            figures = await load_accounts(tx, ids)
-            holdings = await load_holdings(tx, ids)
-            combos = await load_open_combos(tx, figures)
-            days = await load_last_days(tx, ids)
+            figures, holdings, combos, days = await load_books(tx, ids)
         return [
             Books(
                 account,

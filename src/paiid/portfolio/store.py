@@ -1,8 +1,9 @@
 """The portfolio's SQL: holdings, account figures, and the equity kept at each roll of the day."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import itemgetter
 
 from sqlalchemy import and_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -31,7 +32,6 @@ _ACCOUNT_COLUMNS = [
         "created_at",
         "margin",
         "options_level",
-        "open_combos",
         "reset_at",
     )
 ]
@@ -149,7 +149,6 @@ class AccountFigures:
     created_at_us: int
     margin: bool
     options_level: int
-    open_combos: int
     reset_at_us: int
 
     @property
@@ -185,14 +184,25 @@ def _account(row: Row) -> AccountFigures:
         created_at_us=row["created_at"],
         margin=bool(row["margin"]),
         options_level=row["options_level"],
-        open_combos=row["open_combos"],
         reset_at_us=row["reset_at"],
     )
 
 
-async def load_accounts(tx: Tx, ids: Sequence[str]) -> list[AccountFigures]:
-    """These accounts, by id."""
-    return [_account(row) for row in await tx.fetch(_LOAD_ACCOUNTS, {"b_ids": list(ids)})]
+async def load_books(
+    tx: Tx, ids: Sequence[str]
+) -> tuple[list[AccountFigures], dict[str, list[Holding]], dict[str, list[Combo]], dict[str, Day]]:
+    """These accounts by id, and of each its holdings (`load_holdings`), its open spreads as margin sees them, and the newest day kept,
+    all as they were at one instant: cash from before a print with a position from behind it is worth what nobody ever had."""
+    asked = {"b_ids": list(ids)}
+    figures, held, spreads, days = await tx.fetch_together(
+        [(_LOAD_ACCOUNTS, asked), (_HOLDINGS, asked), (_OPEN_SPREADS, asked), (_LAST_DAYS, asked)]
+    )
+    return (
+        sorted((_account(row) for row in figures), key=lambda one: one.id),
+        _holdings(ids, sorted(held, key=itemgetter("symbol"))),
+        _combos(sorted(spreads, key=itemgetter("id"))),
+        _days(days),
+    )
 
 
 async def lock_accounts(tx: Tx, ids: Sequence[str]) -> list[AccountFigures]:
@@ -202,8 +212,12 @@ async def lock_accounts(tx: Tx, ids: Sequence[str]) -> list[AccountFigures]:
 
 async def load_holdings(tx: Tx, ids: Sequence[str]) -> dict[str, list[Holding]]:
     """Holdings and symbols with open orders of each account, by symbol; every account asked for has a list."""
+    return _holdings(ids, await tx.fetch(_HOLDINGS, {"b_ids": list(ids)}))
+
+
+def _holdings(ids: Sequence[str], rows: Iterable[Row]) -> dict[str, list[Holding]]:
     found: dict[str, list[Holding]] = {account_id: [] for account_id in ids}
-    for row in await tx.fetch(_HOLDINGS, {"b_ids": list(ids)}):
+    for row in rows:
         found[row["account_id"]].append(
             Holding(
                 symbol=row["symbol"],
@@ -219,11 +233,8 @@ async def load_holdings(tx: Tx, ids: Sequence[str]) -> dict[str, list[Holding]]:
     return found
 
 
-async def load_open_combos(tx: Tx, figures: Sequence[AccountFigures]) -> dict[str, list[Combo]]:
-    """The open spreads of those of these accounts that have any, as margin sees them."""
-    ids = [account.id for account in figures if account.open_combos > 0]
-    found: dict[str, list[Combo]] = {account_id: [] for account_id in ids}
-    rows = await tx.fetch(_OPEN_SPREADS, {"b_ids": ids}) if ids else []
+def _combos(rows: Sequence[Row]) -> dict[str, list[Combo]]:
+    found: dict[str, list[Combo]] = {}
     legs: dict[str, list[Row]] = {}
     for row in rows:
         if row["parent_id"] is not None:
@@ -232,7 +243,7 @@ async def load_open_combos(tx: Tx, figures: Sequence[AccountFigures]) -> dict[st
         if row["parent_id"] is None and row["id"] in legs:
             units = qty_from_int(max(0, row["qty"] - row["filled_qty"]))
             net = units * money_from_int(row["reserve_price"]) * CONTRACT_SIZE
-            found[row["account_id"]].append(
+            found.setdefault(row["account_id"], []).append(
                 Combo(
                     tuple(
                         (leg["symbol"], (units if leg["side"] == "buy" else -units) * (leg["ratio_qty"] or 1))
@@ -244,8 +255,7 @@ async def load_open_combos(tx: Tx, figures: Sequence[AccountFigures]) -> dict[st
     return found
 
 
-async def load_last_days(tx: Tx, ids: Sequence[str]) -> dict[str, Day]:
-    """The newest day kept of each account that has one."""
+def _days(rows: Iterable[Row]) -> dict[str, Day]:
     return {
         row["account_id"]: Day(
             row["account_id"],
@@ -254,7 +264,7 @@ async def load_last_days(tx: Tx, ids: Sequence[str]) -> dict[str, Day]:
             money_from_int(row["cash"]),
             row["rolled_at"],
         )
-        for row in await tx.fetch(_LAST_DAYS, {"b_ids": list(ids)})
+        for row in rows
     }
 
 

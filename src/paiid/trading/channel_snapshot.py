@@ -19,9 +19,7 @@ class ChannelSnapshot:
         """`{account, cash, orders, positions}`: the open orders, each with the exits or legs that hang on it, and every position that
         is not flat, in the words of their events. Raises KeyError, DatabaseUnavailable."""
         async with self._db.read() as tx:
-            account = (await store.load_accounts(tx, [account_id]))[account_id]
-            orders = await store.load_open_orders(tx, account_id)
-            positions = await store.load_positions(tx, [account_id])
+            account, orders, positions = await store.load_books(tx, account_id)
         held = sorted((one for one in positions if one.qty != 0), key=lambda one: one.symbol)
         return encode(
             {

@@ -28,8 +28,7 @@ from paiid.trading.book import Book
 from paiid.trading.call import orders_of_call
 from paiid.trading.checks import Gate, as_proposal, halt_reason, refuse, resolve
 from paiid.trading.commands import Claim, Claimed, DryRunPlan, Final, Known, Surroundings
-from paiid.trading.first_reads import Grants, enter_claim, read_plan
-from paiid.trading.known import load_with_orders
+from paiid.trading.first_reads import Grants, enter_claim, load_intents, read_plan
 from paiid.trading.latch import Latch
 from paiid.trading.order_rows import blank_order, child_client_id, child_fields, parent_fields
 from paiid.trading.records import AccountRow, IntentRow, OrderRow
@@ -165,7 +164,8 @@ class Claims:
         missing = [r.intent.account_id for _, r in waiting if r.account is _NOWHERE]
         accounts = await store.load_accounts(tx, missing) if missing else {}
         new = {intent_id for intent_id in (r.intent.id for _, r in waiting) if book.orders_of(intent_id)}
-        intents, stored = await load_with_orders(tx, [r.intent for _, r in waiting if r.intent.id not in new])
+        earlier, stored = await load_intents(tx, [r.intent.id for _, r in waiting if r.intent.id not in new])
+        intents = {one.id: one for one in earlier}
         for at, result in waiting:
             mine = (
                 book.orders_of(result.intent.id)

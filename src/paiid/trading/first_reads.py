@@ -139,7 +139,8 @@ async def load_for_merge(
 
 
 async def load_intents(tx: Tx, intent_ids: Sequence[str]) -> tuple[list[IntentRow], list[OrderRow]]:
-    """These intents with all their orders."""
+    """These intents with all their orders, both as they were at one instant: an intent from before its end with orders from behind it
+    would be told as final, without the answer that was stored for it (E15)."""
     ids = _ids(intent_ids)
     found, placed = await tx.fetch_together([(store.INTENTS, ids), (store.ORDERS_OF_INTENTS, ids)])
     return [intent_from(row) for row in found], [order_from(row) for row in placed]

@@ -47,9 +47,9 @@ async def views_of_forgotten(
     held = {one.symbol: one.qty for one in await broker.fetch_positions(account.number, timeout_s)}
     cash = (await broker.fetch_account(account.number, timeout_s)).cash
     async with db.read() as tx:
-        now = (await store.load_accounts(tx, [account.id]))[account.id]
-        ours = {one.symbol: qty_from_int(one.qty) for one in await store.load_positions(tx, [account.id])}
-        rows = [one for one in await store.load_open_orders(tx, account.id) if one.id in set(order_ids)]
+        now, placed, positions = await store.load_books(tx, account.id)
+        ours = {one.symbol: qty_from_int(one.qty) for one in positions}
+        rows = [one for one in placed if one.id in set(order_ids)]
         taken = [one.replaces for one in rows if one.replaces is not None]
         chain = {one.id: one for one in await load_predecessors(tx, taken)} if taken else {}
     same_cash = abs(cash - money_from_int(now.cash)) <= CENT

@@ -13,8 +13,8 @@ from paiid.trading.activities import activity_view
 from paiid.trading.activity_store import load_activity_page
 from paiid.trading.answers import execution_view, intent_view, nested_view, order_view
 from paiid.trading.cancel import CancelOutcome, Cancels
+from paiid.trading.first_reads import load_intents
 from paiid.trading.if_match import etag
-from paiid.trading.known import load_with_orders
 from paiid.trading.queries import (
     NEWEST,
     find_intent,
@@ -152,9 +152,10 @@ class LedgerService:
     async def _intent_reply(tx: Any, intent: IntentRow | None) -> Reply:
         if intent is None:
             raise not_found("intent")
-        intents, orders = await load_with_orders(tx, [intent])
+        # Both in one statement, so that one that ends just now is shown as it was before or as it is behind it.
+        (intent,), orders = await load_intents(tx, [intent.id])
         account = (await store.load_accounts(tx, [intent.account_id]))[intent.account_id]
-        return Reply(200, encode(intent_view(intents[intent.id], account, orders)))
+        return Reply(200, encode(intent_view(intent, account, orders)))
 
 
 def _page(rows: Sequence[Any], limit: int, view: Callable[[Any], dict[str, Any]]) -> Reply:

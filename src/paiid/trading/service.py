@@ -40,7 +40,7 @@ from paiid.trading.commands import (
     fingerprint,
 )
 from paiid.trading.dry_run import dry_answer
-from paiid.trading.known import load_with_orders
+from paiid.trading.first_reads import load_intents
 from paiid.trading.limits import limits_of
 from paiid.trading.record import Recorded, Recorder, Recording
 from paiid.trading.records import OrderRow
@@ -331,9 +331,9 @@ class TradingService:
             found = (await store.find_intents_by_key(tx, [claim.user_key])).get(claim.user_key)
             if found is None:
                 raise DatabaseUnavailable("the claim was not committed") from doubt
-            intents, orders = await load_with_orders(tx, [found])
+            (intent,), orders = await load_intents(tx, [found.id])
             accounts = await store.load_accounts(tx, [found.account_id])
-            return Known(intents[found.id], accounts[found.account_id], orders, await tx.now_us())
+            return Known(intent, accounts[found.account_id], orders, await tx.now_us())
 
     # -- sending ------------------------------------------------------------------------------------
 
@@ -419,9 +419,7 @@ class TradingService:
 
     async def _load_known(self, intent_id: str) -> Known:
         async with self._db.read() as tx:
-            found = await store.load_intents(tx, [intent_id])
-            intents, orders = await load_with_orders(tx, list(found.values()))
-            intent = intents[intent_id]
+            (intent,), orders = await load_intents(tx, [intent_id])
             account = (await store.load_accounts(tx, [intent.account_id]))[intent.account_id]
             return Known(intent, account, orders, await tx.now_us())
 

@@ -277,6 +277,21 @@ async def load_open_orders(tx: Tx, account_id: str) -> list[OrderRow]:
     return [order_from(row) for row in await tx.fetch(_OPEN_ORDERS, {"b_account": account_id})]
 
 
+async def load_books(tx: Tx, account_id: str) -> tuple[AccountRow, list[OrderRow], list[PositionRow]]:
+    """An account with its open orders and all its positions, as they were at one instant. Raises KeyError."""
+    found, placed, held = await tx.fetch_together(
+        [
+            (LOAD_ACCOUNTS, {"b_ids": [account_id]}),
+            (_OPEN_ORDERS, {"b_account": account_id}),
+            (POSITIONS, {"b_ids": [account_id]}),
+        ]
+    )
+    if not found:
+        raise KeyError(account_id)
+    orders = sorted((order_from(row) for row in placed), key=lambda one: one.id)
+    return account_from(found[0]), orders, [position_from(row) for row in held]
+
+
 async def load_open_spreads(tx: Tx, account_ids: Sequence[str]) -> list[OrderRow]:
     """Open spreads of these accounts, with their legs."""
     return [order_from(row) for row in await tx.fetch(_OPEN_LEGS, {"b_accounts": sorted(set(account_ids))})]
