@@ -28,7 +28,8 @@ QUICK = StreamTimings(
     unauthorized_pause_s=0.1,
     reply_s=2.0,
     ping_s=0.1,
-    silence_s=0.3,
+    # A machine that stands still for a moment is no silence; who asks about silence makes it short.
+    silence_s=10.0,
     request_s=5.0,
     reread_pause_s=0.02,
 )

@@ -16,6 +16,7 @@ from paiid.brokers import (
 )
 from paiid.brokers.alpaca import AlpacaBroker
 from paiid.brokers.alpaca.wire import LIST_CAP
+from paiid.core.clock import SystemClock
 from paiid.domain.orders import Leg, OrderStatus, StopLoss, TakeProfit
 from tests.alpaca_wire import (
     NUMBER,
@@ -283,12 +284,50 @@ async def test_K4_the_brokers_own_stop_is_set_and_seen_to_be_set(
     assert wire.requests("PATCH", path)[0].body == {"suspend_trade": True}
     assert await broker.set_own_stop(NUMBER, True, 5.0) is True
     assert len(wire.requests("PATCH", path)) == 1
-    wire.say("GET", path, off)
-    with pytest.raises(OutcomeUnknown):
-        await broker.set_own_stop(NUMBER, True, 0.4)
     wire.say("GET", path, told(200, {"suspend_trade": None}))
     with pytest.raises(OutcomeUnknown):
         await broker.set_own_stop(NUMBER, True, 5.0)
+
+
+class Hurried(SystemClock):
+    """Two seconds are over with each sleep, and no sooner: a deadline is passed between requests, never within one."""
+
+    ahead_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.ahead_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.ahead_s += 2.0
+
+
+async def test_K4_a_stop_of_the_brokers_own_that_is_not_seen_in_time_is_in_doubt(wire: AlpacaWire) -> None:
+    path = "/v2/account/configurations"
+    wire.say("PATCH", path, told(200, {"suspend_trade": True}))
+    wire.say("GET", path, told(200, {"suspend_trade": False}))
+    broker = AlpacaBroker(Hurried(), [wire.keys()])
+    with pytest.raises(OutcomeUnknown, match="does not show"):
+        await broker.set_own_stop(NUMBER, True, 20.0)
+    assert len(wire.requests("PATCH", path)) == 1
+    assert len(wire.requests("GET", path)) > 2, "it was looked for again and again"
+    await broker.stop()
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500])
+async def test_K4_a_stop_that_was_asked_for_is_in_doubt_where_the_look_behind_it_is_refused(
+    wire: AlpacaWire, status: int
+) -> None:
+    path = "/v2/account/configurations"
+    wire.say("PATCH", path, told(200, {"suspend_trade": True}))
+    refused = told(status, {"code": 40010001, "message": "not now"})
+    wire.say("GET", path, told(200, {"suspend_trade": False}), refused)
+    broker = AlpacaBroker(Hurried(), [wire.keys()])
+    with pytest.raises(OutcomeUnknown):
+        await broker.set_own_stop(NUMBER, True, 20.0)
+    wire.say("GET", path, told(200, {"suspend_trade": False}), refused, told(200, {"suspend_trade": True}))
+    if status != 429:
+        assert await broker.set_own_stop(NUMBER, True, 20.0) is False, "the look after it tells"
+    await broker.stop()
 
 
 async def test_the_budget_follows_the_headers_and_keeps_a_reserve_for_orders(

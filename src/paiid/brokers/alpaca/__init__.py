@@ -208,7 +208,8 @@ class AlpacaBroker:
     async def set_own_stop(self, account_number: str, stopped: bool, timeout_s: float) -> bool:
         """Set or lift `suspend_trade`, and wait until Alpaca shows it so (section 5): whether it was set before.
 
-        Raises BrokerError; OutcomeUnknown where it was asked for and not seen in time.
+        Raises BrokerError; OutcomeUnknown where it was asked for and not seen in time, whatever came of the looks: a look that is
+        refused, or that finds no place in the budget, says nothing of what was asked for before it.
         """
         deadline = self._deadline(timeout_s)
         session = await self._sessions.of(account_number, deadline, Priority.CANCEL)
@@ -217,11 +218,15 @@ class AlpacaBroker:
             return before
         body = {"suspend_trade": stopped}
         await session.wire.send("PATCH", _CONFIGURATIONS, deadline, priority=Priority.CANCEL, body=body)
+        problem: BrokerError | None = None
         while deadline.left_s > 0:
-            if await self._suspended(session, deadline) == stopped:
-                return before
+            try:
+                if await self._suspended(session, deadline) == stopped:
+                    return before
+            except BrokerError as found:
+                problem = found
             await self._clock.sleep(_CONFIRM_PAUSE_S)
-        raise OutcomeUnknown("the broker does not show its own stop as it was asked to")
+        raise OutcomeUnknown("the broker does not show its own stop as it was asked to") from problem
 
     async def _suspended(self, session: Session, deadline: Deadline) -> bool:
         reply = await session.wire.send("GET", _CONFIGURATIONS, deadline, priority=Priority.CANCEL)
