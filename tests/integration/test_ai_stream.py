@@ -86,7 +86,7 @@ async def test_who_goes_away_stops_the_model_and_pays_for_what_it_has_said(make_
         budget = (await owner.get("/api/ai/status")).json()["budget"]
         assert budget["tokens"]["reserved"] == 0
         assert 200 + 20 < budget["tokens"]["used"] < 300
-        assert streams.service.clients.counts() == {}
+        await until(lambda: streams.service.clients.counts() == {})
 
 
 async def test_the_end_of_the_process_or_of_a_session_ends_an_answer_at_once(make_app: MakeApp) -> None:

@@ -165,8 +165,10 @@ async def test_an_answer_without_trade_updates_is_no_beginning(wire: AlpacaWire,
 
 @pytest.mark.parametrize("end", ["drop", "fall_silent"])
 async def test_E18_every_new_connection_says_that_something_may_be_missing(
-    wire: AlpacaWire, reader: Reader, end: str
+    wire: AlpacaWire, end: str
 ) -> None:
+    broker = wire.broker(timings=replace(QUICK, silence_s=1.0) if end == "fall_silent" else QUICK)
+    reader = Reader(broker)
     await reader.count(1)
     getattr(wire.stream, end)()
     await reader.until(lambda: reader.resyncs == 2)
@@ -174,6 +176,8 @@ async def test_E18_every_new_connection_says_that_something_may_be_missing(
     await reader.until(lambda: reader.told[-1].order is not None)
     assert [one.resync for one in reader.told[:2]] == [NUMBER, NUMBER]
     assert wire.stream.opened == 2
+    await reader.stop()
+    await broker.stop()
 
 
 async def test_wrong_keys_are_told_and_tried_again_later(

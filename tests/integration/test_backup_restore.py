@@ -166,7 +166,9 @@ async def test_E07_E08_what_was_half_done_at_the_backup_comes_out_as_it_did(
     broker, settings, on_wire = Outside(), settings_of(sqlite_url, tmp_path), asyncio.Event()
     half = (LIMIT, {**LIMIT, "qty": 2})
     partly = ({**LIMIT, "qty": 3}, {**LIMIT, "qty": 4})
-    async with trading_with(settings, broker) as trading:
+    # The order is on the wire for as long as a backup takes.
+    slow = {"broker_deadline_s": 20.0, "call_budget_s": 25.0, "horizon_s": 30.0}
+    async with trading_with(settings, broker, **slow) as trading:
         await agreed(trading)
         made = await trading.owner.post("/auth/tokens", json={"name": "bot", "scopes": ["read"]})
         assert made.status_code in (200, 201), made.text

@@ -208,6 +208,27 @@ async def test_K03_on_sqlite_an_urgent_transaction_goes_before_all_who_wait(
     assert order == ["halt", "order0", "order1", "order2", "order3", "order4"]
 
 
+_WAITERS = statement(
+    text(
+        "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+)
+
+
+async def somebody_waits(db: Database) -> None:
+    """Until somebody stands before the gate. On SQLite nobody comes past whoever is inside, in whatever order."""
+    await asyncio.sleep(0.1)
+    if db.dialect == "sqlite":
+        return
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            async with db.read() as tx:
+                if (await tx.fetch(_WAITERS))[0]["n"]:
+                    return
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "with what is read first"])
 async def test_K03_a_closed_gate_keeps_every_claim_out_and_waits_for_those_inside(
     db: Database, other: Database, together: bool
@@ -216,7 +237,7 @@ async def test_K03_a_closed_gate_keeps_every_claim_out_and_waits_for_those_insid
     inside, leave = asyncio.Event(), asyncio.Event()
 
     async def claim(name: str, database: Database) -> None:
-        async with database.begin() as tx:
+        async with database.begin(within_s=PATIENCE_S) as tx:
             await (tx.enter([(GET, {"b_name": "any"})], gate=True) if together else tx.pass_gate())
             events.append(f"{name} in")
             inside.set()
@@ -226,7 +247,7 @@ async def test_K03_a_closed_gate_keeps_every_claim_out_and_waits_for_those_insid
             events.append(f"{name} out")
 
     async def arm(database: Database) -> None:
-        async with database.begin(urgent=True) as tx:
+        async with database.begin(urgent=True, within_s=PATIENCE_S) as tx:
             await tx.close_gate()
             events.append("gate closed")
             await asyncio.sleep(0.05)
@@ -235,7 +256,7 @@ async def test_K03_a_closed_gate_keeps_every_claim_out_and_waits_for_those_insid
     first = asyncio.create_task(claim("first", db))
     await inside.wait()
     arming = asyncio.create_task(arm(other))
-    await asyncio.sleep(0.1)
+    await somebody_waits(db)
     later = [asyncio.create_task(claim(f"later{n}", db)) for n in range(3)]
     await asyncio.sleep(0.1)
     assert events == ["first in"], "the gate does not close over somebody inside"

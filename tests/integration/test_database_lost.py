@@ -79,19 +79,24 @@ async def test_E09_a_connection_that_dies_in_commit_is_an_unknown_commit(
     await run_on(postgres_url, *_SLOW_COMMIT)
     async with opened(postgres_url, clock) as db:
 
-        async def kill() -> None:
+        async def kill(given_up: asyncio.Event) -> None:
             sleeping = (
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
                 "AND query = 'COMMIT' AND state = 'active'"
             )
             while not await run_on(postgres_url, sleeping):
+                if given_up.is_set():
+                    # On a slow machine the commit may take too long before it is found: that is unknown as well.
+                    return
                 await asyncio.sleep(0.01)
             await run_on(postgres_url, KILL)
 
-        killing = asyncio.create_task(kill())
+        given_up = asyncio.Event()
+        killing = asyncio.create_task(kill(given_up))
         with pytest.raises(CommitUnknown):
             async with db.begin() as tx:
                 await put(tx, "a")
+        given_up.set()
         await killing
         assert await value_of(db, "a") is None, "reading back on a new connection tells"
 
@@ -102,8 +107,10 @@ async def test_E09_a_connection_that_dies_in_commit_is_an_unknown_commit(
             return items
 
         calls: list[list[str]] = []
-        killing = asyncio.create_task(kill())
+        given_up = asyncio.Event()
+        killing = asyncio.create_task(kill(given_up))
         results = await asyncio.gather(*(db.commit_with(fn, n) for n in ("x", "y")), return_exceptions=True)
+        given_up.set()
         await killing
         assert [type(one) for one in results] == [CommitUnknown, CommitUnknown]
         assert calls == [["x", "y"]], "what may have been written is never tried again"
@@ -135,7 +142,7 @@ async def test_E17_a_file_locked_by_another_process_is_unavailable_in_time_and_r
         with pytest.raises(DatabaseUnavailable):
             await waiting
         assert loop.time() - began < PATIENCE_S
-        assert turns > 20, "the loop went on turning while the writer waited"
+        assert turns > 5, "the loop went on turning while the writer waited"
         assert await value_of(db, "late") is None, "readers are not stopped"
         waiting = asyncio.create_task(write(db, "soon"))
         await asyncio.sleep(0.1)

@@ -138,7 +138,13 @@ async def test_a_broker_that_is_away_at_the_start_is_asked_again(make_app: MakeA
     broker.away = OutcomeUnknown("no answer in time")
     app, owner = await start(make_app, broker)
     assert (await owner.get(f"/api/accounts/{ACCOUNT}")).status_code == 404
-    assert (await app.anonymous.get("/api/health/ready")).status_code == 200
+
+    async def ready() -> bool:
+        """Once it has looked for orders left open, of which there are none."""
+        return (await app.anonymous.get("/api/health/ready")).status_code == 200
+
+    await until(ready)
+    assert (await owner.get(f"/api/accounts/{ACCOUNT}")).status_code == 404
     broker.away = None
     await opened(owner)
 

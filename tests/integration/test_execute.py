@@ -1,14 +1,16 @@
 """Executing orders under a key, up to the claim: E1 to E8 over the whole app, on both databases, with a broker in a test's hand."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from paiid.core.db import statement
 from paiid.core.tables import orders
-from tests.fakes import loses_answer, rejects, slow
-from tests.orders_world import BUY, Trading, settled
+from tests.conftest import MakeApp
+from tests.fakes import FakeBroker, loses_answer, rejects, slow
+from tests.orders_world import BUY, QUICK, Trading, settled
 from tests.rows import every_row
 from tests.world import fresh_key
 
@@ -167,14 +169,19 @@ async def test_E04_an_unknown_order_stops_the_rest_at_once(trading: Trading) -> 
     assert len(trading.broker.submitted) == 1
 
 
-async def test_E04_what_has_not_been_marked_when_the_calls_time_is_up_is_skipped(trading: Trading) -> None:
-    trading.broker.default = slow(0.5)
+async def test_E04_what_has_not_been_marked_when_the_calls_time_is_up_is_skipped(
+    make_app: MakeApp, broker: FakeBroker
+) -> None:
+    # A broker that takes its time, and never so much that an order comes into doubt.
+    app = await make_app(broker=broker, timings=replace(QUICK, broker_deadline_s=10.0, horizon_s=15.0))
+    owner = await app.owner()
+    broker.default = slow(0.5)
     asked = [{**BUY, "qty": n} for n in range(1, 7)]
-    answer = await trading.owner.execute(*asked)
+    answer = await owner.execute(*asked)
     states = [o["state"] for o in answer.json()["orders"]]
     assert states[0] == "ACCEPTED"
     assert states[-1] == "SKIPPED"
-    assert states.count("ACCEPTED") == len(trading.broker.submitted)
+    assert states.count("ACCEPTED") == len(broker.submitted)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +252,7 @@ async def test_E07_a_late_appearance_corrects_loudly_and_halts_the_account(tradi
     first = await settled(trading, key, BUY)
     assert first.json()["orders"][0]["state"] == "NOT_PLACED"
     trading.broker.hidden = False
-    end = asyncio.get_running_loop().time() + 5
+    end = asyncio.get_running_loop().time() + 20
     while True:
         again = await trading.owner.execute(BUY, key=key)
         if again.headers.get("Idempotency-Replayed") == "corrected":
