@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from paiid.cli.halt import resume_at_brokers
 from paiid.core.clock import Clock
 from paiid.core.db import Database, DatabaseUnavailable
 from paiid.domain.errors import Code, Problem
-from paiid.domain.halts import Level, Mode, Receipt
+from paiid.domain.halts import Fence, Level, Mode, Receipt
+from paiid.trading import halt_store
+from paiid.trading.halt_change import arm_in, resume_in
 from paiid.trading.halt_resume import Resumes
 from tests.fence_world import Replica, Replicas, StoppingBroker, outcomes, replicas_over
 from tests.halt_world import Switched, add_order, arm, audit_actions, halt_rows, person, resume
@@ -134,7 +137,7 @@ async def test_K04_a_broker_that_does_not_confirm_keeps_the_halt_and_gets_the_ot
 
 
 async def test_K04_what_could_not_be_set_again_is_not_claimed_any_more(replicas: Replicas) -> None:
-    server = await replicas.start(cap_s=0.5)
+    server = await replicas.start()
     view = await server.halts.arm(arm("global"))
     assert view.halt is not None
 
@@ -384,3 +387,74 @@ async def _until_settled(replicas: Replicas, server: Replica, epoch: int) -> Non
             if view.receipt is not None and not view.receipt.pending:
                 return
             await asyncio.sleep(0.02)
+
+
+async def test_K04_a_setting_that_comes_behind_the_lifting_is_lifted_too_though_another_round_has_confirmed_it(
+    replicas: Replicas,
+) -> None:
+    broker = replicas.broker
+    one, other = await replicas.start(cap_s=0.3), await replicas.start(cap_s=0.3)
+    await one.halts.arm(arm("account:acc1"))
+    await one.until("account:acc1", lambda receipt: receipt.level is Level.BROKER_FENCED)
+    sent, lifted, made = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def before(number: str, stopped: bool) -> None:
+        if stopped and not sent.is_set():
+            sent.set()
+            await lifted.wait()
+
+    async def after(number: str, stopped: bool) -> None:
+        if stopped and lifted.is_set():
+            made.set()
+        if not stopped and not lifted.is_set():
+            # Only now does the late setting reach the broker; it is answered, and noted, before the resume commits.
+            lifted.set()
+            await made.wait()
+            await asyncio.sleep(1.0)
+
+    broker.before, broker.after = before, after
+    # Armed again twice: the setting of the first round is on its way, the round of the second confirms.
+    await other.halts.arm(arm("account:acc1"))
+    await sent.wait()
+    await one.halts.arm(arm("account:acc1"))
+    receipt = await one.until("account:acc1", lambda receipt: receipt.level is Level.BROKER_FENCED)
+    await one.halts.resume(resume("account:acc1", receipt.epoch))
+    async with asyncio.timeout(30):
+        while broker.suspended:
+            await asyncio.sleep(0.05)
+
+
+async def test_K04_a_stop_whose_halt_was_covered_at_the_first_look_alone_is_not_told_as_lifted(
+    replicas: Replicas, clock: Clock
+) -> None:
+    one, broker, db = replicas.make(), replicas.broker, replicas.db
+    armed = await one.halts.arm(arm("account:acc1"))
+    assert armed.halt is not None
+    await one.halts.resume(resume("account:acc1", armed.halt.epoch))
+    # What a setting of that halt leaves which was made behind its resume.
+    broker.suspended.add("acc1")
+    stray = Fence("acc1", "fake", "unknown", "set behind its resume", 1)
+    async with db.begin(urgent=True) as tx:
+        receipt = await halt_store.lock_receipt(tx, armed.halt.epoch)
+        assert receipt is not None
+        doubtful = replace(receipt, fences=(stray,), pending=("fence",), updated_at_us=0)
+        await halt_store.update_receipt(tx, doubtful)
+    # Another halt covers the account at the first look; it is resumed before the second, and has set nothing.
+    keeper = one.halts._keeper
+    assert keeper is not None
+    lift = keeper.lift
+    async with db.begin(urgent=True) as tx:
+        covering = await arm_in(tx, clock, arm("global"), None)
+
+    async def meanwhile(fences: Iterable[Fence]) -> dict[str, str]:
+        problems = await lift(fences)
+        async with db.begin(urgent=True) as tx:
+            await resume_in(tx, clock, resume("global", covering.epoch), {})
+        return problems
+
+    keeper.lift = meanwhile  # type: ignore[method-assign]
+    assert await keeper.give_up(doubtful) is False
+    keeper.lift = lift  # type: ignore[method-assign]
+    assert broker.suspended == {"acc1"}
+    assert await keeper.give_up(doubtful) is True
+    assert broker.suspended == set()

@@ -5,7 +5,7 @@ that nobody knows to be ours.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import TypeVar
 
@@ -118,9 +118,9 @@ class FenceKeeper:
         marked = {
             row.id: receipt.fence_of(row.id) if row.id in written else before[row.id] for row in setting
         }
-        noted = await self._note(epoch, done, marked, rows)
+        anew = [row for row, result in zip(setting, results, strict=True) if result is False]
+        noted = await self._note(epoch, done, marked, rows, {row.id for row in anew})
         if noted is None:
-            anew = [row for row, result in zip(setting, results, strict=True) if result is False]
             await self._own_up(epoch, anew)
         return noted is not None and "fence" not in noted[0].pending
 
@@ -161,13 +161,15 @@ class FenceKeeper:
         found: Sequence[Fence],
         before: Mapping[str, Fence | None],
         rows: Sequence[AccountRow],
+        anew: Set[str] = frozenset(),
     ) -> tuple[Receipt, set[str]] | None:
         """Write it into the receipt while the halt is in force; else write nothing, None. The receipt as it is then,
         and the accounts of which something was written.
 
         Behind the gate: a resume sees what was written before it, and what comes after it is not written. What is not
         as it was `before` has been written by somebody who knows more by now: another server that carries the same
-        receipt on, or a resume that has tried to lift it.
+        receipt on, or a resume that has tried to lift it. But what was set `anew`, in these accounts, is written all the same: another's
+        confirmation may be older than a lifting that came between the two, and a resume must not take that lifting for the last word.
         """
         async with self._db.begin(urgent=True) as tx:
             now_us = await tx.pass_gate()
@@ -179,6 +181,7 @@ class FenceKeeper:
                 for one in found
                 if (known := receipt.fence_of(one.account_id)) == before[one.account_id]
                 or (known is not None and known.outcome == "failed")
+                or one.account_id in anew
             ]
             kept = await self._with_owner(tx, receipt, kept)
             receipt = replace(with_fences(receipt, kept), updated_at_us=now_us)
@@ -246,6 +249,8 @@ class FenceKeeper:
             return True
         free = [one for one in doubtful if not covers(halts, one.account_id)]
         problems = await self.lift(free)
+        # One that was covered then and is free now has not been lifted: it is left for the next time.
+        tried = {one.account_id for one in free}
         async with self._db.begin(urgent=True) as tx:
             # Again: a halt that came while it was being lifted wants it back.
             await reopen(tx, doubtful)
@@ -258,15 +263,17 @@ class FenceKeeper:
                 else replace(one, outcome="lifted", message=None, at_us=now_us)
                 for one in doubtful
                 if one.account_id not in problems
+                and (one.account_id in tried or covers(halts, one.account_id))
             ]
+            clear = len(settled) == len(doubtful)
             if now is not None:
                 now = with_fences(now, settled)
-                if not problems:
+                if clear:
                     now = replace(now, pending=tuple(step for step in now.pending if step != "fence"))
                 await halt_store.update_receipt(tx, now)
                 lifted = [one for one in settled if one.outcome == "lifted"]
                 await self._audit(tx, now_us, now, "halt.fence_lifted", lifted)
-        return not problems
+        return clear
 
     async def _audit(
         self, tx: Tx, now_us: int, receipt: Receipt, action: str, fences: Sequence[Fence]
