@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
+from unittest.mock import patch
 
 import httpx2
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -13,6 +14,7 @@ from websockets.frames import Frame, Opcode
 from paiid.auth.tokens import digest
 from paiid.stream.limits import StreamTimings
 from paiid.stream.ticket_store import use_ticket
+from tests.fake_clock import FakeClock
 from tests.halt_world import add_account
 from tests.limit_probes import Outcome, Probed, outcome, probe
 from tests.ws_world import Socket, Streams, served, ticket_of
@@ -74,22 +76,24 @@ def _message(name: str, ask: Ask) -> None:
 
 def _closing(name: str, frames: Callable[[int], bytes]) -> None:
     """A row beyond which the socket is closed; within it, what is asked behind these frames is answered."""
+    probe(name)(lambda probed, limit: _closed_beyond(probed, limit, frames))
 
-    async def found(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
-        outcomes = []
-        async with served(probed.app) as streams:
-            for number in (limit, limit + 1):
-                async with streams.socket(token=probed.owner.token) as socket:
-                    await socket.opened()
-                    transport = cast(asyncio.Transport, socket.connection.transport)
-                    transport.write(frames(number) + _text('{"type":"ping","id":"end"}'))
-                    try:
-                        outcomes.append(await told(socket, ask=False))
-                    except ConnectionClosed as closed:
-                        outcomes.append(f"closed with {0 if closed.rcvd is None else closed.rcvd.code}")
-        return outcomes[0], outcomes[1]
 
-    probe(name)(found)
+async def _closed_beyond(
+    probed: Probed, limit: int, frames: Callable[[int], bytes]
+) -> tuple[Outcome, Outcome]:
+    outcomes = []
+    async with served(probed.app) as streams:
+        for number in (limit, limit + 1):
+            async with streams.socket(token=probed.owner.token) as socket:
+                await socket.opened()
+                transport = cast(asyncio.Transport, socket.connection.transport)
+                transport.write(frames(number) + _text('{"type":"ping","id":"end"}'))
+                try:
+                    outcomes.append(await told(socket, ask=False))
+                except ConnectionClosed as closed:
+                    outcomes.append(f"closed with {0 if closed.rcvd is None else closed.rcvd.code}")
+    return outcomes[0], outcomes[1]
 
 
 def _text(text: str, times: int = 1) -> bytes:
@@ -106,12 +110,18 @@ def _fragments(count: int) -> bytes:
 
 _closing("message", lambda n: _text('{"type":"ping"}'.ljust(n)))
 _closing("message-fragments", _fragments)
-# The question behind them is one more.
-_closing("message-burst", lambda n: _text('{"type":"ping"}', n - 1))
 _closing("message-errors", lambda n: _text("{", n))
 _message("message-depth", lambda s, n: s.connection.send('{"type":' + "[" * (n - 1) + "]" * (n - 1) + "}"))
 _message("message-channels", lambda s, n: s.say(type="subscribe", symbols=["AAPL"] * n))
 _message("message-id", lambda s, n: s.say(type="ping", id="i" * n))
+
+
+@probe("message-burst")
+async def _burst(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
+    # Nothing comes back meanwhile: a slow machine would refill the bucket.
+    with patch("paiid.stream.ws.MESSAGES_A_SECOND", 0.0):
+        # The question behind them is one more.
+        return await _closed_beyond(probed, limit, lambda n: _text('{"type":"ping"}', n - 1))
 
 
 @probe("stream-sockets")
@@ -149,12 +159,15 @@ async def _waiting_there(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
 @probe("stream-auth-seconds")
 async def _auth_seconds(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
     assert StreamTimings().auth_within_s == limit
-    async with served(probed.app, StreamTimings(auth_within_s=limit / SCALE)) as streams:
-        async with streams.socket() as socket:
-            await socket.say(type="auth", token=probed.owner.token)
-            at = (await socket.hear("connection"))["type"]
-        async with streams.socket() as socket:
-            return at, f"closed with {(await socket.closed())[0]}"
+    # Who says it at once has all of that time, for a slow machine may need some of it.
+    async with served(probed.app, StreamTimings()) as streams, streams.socket() as socket:
+        await socket.say(type="auth", token=probed.owner.token)
+        at = (await socket.hear("connection"))["type"]
+    async with (
+        served(probed.app, StreamTimings(auth_within_s=limit / SCALE)) as streams,
+        streams.socket() as socket,
+    ):
+        return at, f"closed with {(await socket.closed())[0]}"
 
 
 def _symbols(count: int) -> list[str]:
@@ -215,7 +228,9 @@ async def _most_accounts(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
 
 @probe("tickets")
 async def _tickets(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
-    async with served(probed.app):
+    async with served(probed.app) as streams:
+        # By a clock that stands still: a slow machine would refill the bucket.
+        streams.service.tickets._limiter._clock = FakeClock()
         answers = [outcome(await probed.owner.post("/api/stream/ticket")) for _ in range(limit + 1)]
     return answers[limit - 1], answers[limit]
 
@@ -224,10 +239,14 @@ async def _tickets(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
 async def _ticket_seconds(probed: Probed, limit: int) -> tuple[Outcome, Outcome]:
     async with served(probed.app) as streams:
         found = []
-        for later_s in (limit - 1, limit):
+        for short_us in (1, 0):
+            async with probed.app.state.db.begin() as tx:
+                before_us = await tx.now_us()
             ticket = await ticket_of(probed.owner)
             async with probed.app.state.db.begin() as tx:
-                taken = await use_ticket(tx, digest(ticket), await tx.now_us() + later_s * 1_000_000)
+                # Its time is counted from some instant between these two, however long it took to make it.
+                made_us = before_us if short_us else await tx.now_us()
+                taken = await use_ticket(tx, digest(ticket), made_us + limit * 1_000_000 - short_us)
             found.append("taken" if taken else "401 `invalid-token`")
         assert await streams.refused(subprotocols=["paiid.v1", "ticket.none"]) == (401, "invalid-token")
     return found[0], found[1]

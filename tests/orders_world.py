@@ -82,7 +82,7 @@ async def id_of(client: Client) -> str:
     return str((await client.get("/auth/me")).json()["id"])
 
 
-async def final_answer(client: Client, key: str, *asked: dict[str, Any], timeout_s: float = 15.0) -> Any:
+async def final_answer(client: Client, key: str, *asked: dict[str, Any], timeout_s: float = 30.0) -> Any:
     """The final answer of a key, asked for again and again."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -92,14 +92,14 @@ async def final_answer(client: Client, key: str, *asked: dict[str, Any], timeout
             await asyncio.sleep(0.05)
 
 
-async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = 15.0) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> None:
     """Wait for something that must come."""
     async with asyncio.timeout(timeout_s):
         while not await holds():
             await asyncio.sleep(0.02)
 
 
-async def settled(trading: Trading, key: str, *asked: dict[str, Any], timeout_s: float = 12.0) -> Any:
+async def settled(trading: Trading, key: str, *asked: dict[str, Any], timeout_s: float = 30.0) -> Any:
     """The final answer of a key."""
     end = asyncio.get_running_loop().time() + timeout_s
     while True:

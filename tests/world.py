@@ -68,7 +68,7 @@ class Client:
             headers={"Idempotency-Key": key or fresh_key()},
         )
 
-    async def wait_filled(self, order_id: str, timeout_s: float = 5.0) -> dict[str, Any]:
+    async def wait_filled(self, order_id: str, timeout_s: float = 20.0) -> dict[str, Any]:
         """The order once its status is terminal."""
         end = asyncio.get_running_loop().time() + timeout_s
         while True:

@@ -14,7 +14,9 @@ async def test_S5_a_source_that_is_late_says_so_when_it_takes_over(
         alpaca_on(tmp_path / "alpaca", template) as alpaca,
     ):
         feeds = [alpaca.feed(clock), tradier.feed(clock, sandbox=True)]
-        feed = FailoverFeed(clock, feeds, lost_s=0.3, recovery_s=60.0, look_s=0.03)
+        # A connection that takes long at first may cost the preferred one its place, and it is soon gone back to; once it refuses
+        # everything it is not well for any time at all.
+        feed = FailoverFeed(clock, feeds, lost_s=0.3, recovery_s=1.0, look_s=0.03)
         async with (
             feed_world(sqlite_url, tmp_path / "data", feed=feed, clock=clock) as world,
             world.watching("AAPL") as watcher,

@@ -51,6 +51,12 @@ class Work:
         return results
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody gives up waiting for a turn, however slow the machine is."""
+    monkeypatch.setattr("paiid.core.db.writer.TURN_S", 60.0)
+
+
 async def test_calls_that_wait_together_share_one_transaction(db: Database) -> None:
     work = Work()
     items = [f"i{n:03}" for n in range(50)]
@@ -60,6 +66,7 @@ async def test_calls_that_wait_together_share_one_transaction(db: Database) -> N
     assert await names(db) == items
 
 
+@pytest.mark.usefixtures("patient")
 async def test_calls_that_come_while_a_group_commits_make_the_next_group(db: Database) -> None:
     work = Work()
     work.gate.clear()
@@ -72,6 +79,7 @@ async def test_calls_that_come_while_a_group_commits_make_the_next_group(db: Dat
     assert work.groups == [["first"], [f"later{n}" for n in range(5)]]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_group_has_a_largest_size_and_the_rest_goes_in_the_next(db: Database) -> None:
     class FirstOnly(Work):
         """Writes one row a group: the last one must come to its turn in time on a slow machine as well."""
@@ -215,6 +223,7 @@ class Groups:
         return items
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_group_behind_one_that_hung_has_what_is_left_of_its_oldest_callers_time() -> None:
     groups, hung = Groups(), asyncio.Event()
 
@@ -242,6 +251,7 @@ async def later(groups: Groups, turns: int) -> None:
     await groups.writer.commit_with(groups.batch, turns)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_callers_who_were_answered_together_share_the_next_commit_though_they_come_one_by_one() -> None:
     groups = Groups(gather_s=5.0)
     await asyncio.gather(*(groups.writer.commit_with(groups.batch, number) for number in range(8)))

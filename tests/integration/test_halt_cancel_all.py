@@ -63,7 +63,8 @@ def broker(peopled_db: Database) -> Sweepable:
 
 @pytest.fixture
 def server(peopled_db: Database, clock: Clock, tmp_path: Path, broker: Sweepable) -> Replica:
-    return Replica(peopled_db, clock, tmp_path / "data", broker, 10.0)
+    # What is refused is asked again after seconds: the answer waits for the end on a slow machine as well.
+    return Replica(peopled_db, clock, tmp_path / "data", broker, 60.0)
 
 
 async def _rest(db: Database, clock: Clock, broker: Sweepable, count: int, symbol: str = "AAPL") -> list[str]:

@@ -55,10 +55,9 @@ async def test_K10_a_latch_left_by_a_killed_process_holds_its_successor_until_th
     assert successor_latch.holds() is not None
     successor = HaltService(peopled_db, clock, successor_latch, None)
     running = asyncio.create_task(successor.run())
-    for _ in range(200):
-        if successor_latch.holds() is None:
-            break
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while successor_latch.holds() is not None:
+            await asyncio.sleep(0.01)
     running.cancel()
     assert successor_latch.holds() is None
     assert (await halt_rows(peopled_db))["account:acc1"][0] == "halted"

@@ -93,7 +93,9 @@ def service(db: Database, clock: Clock, venue: Venue, tmp_path: Path) -> HaltSer
     brokers: Any = {"fake": venue}
     trading: Any = None
     cancels = Cancels(db, clock, Timings(), brokers, lambda _: None, lambda _: None)
-    return HaltService(db, clock, Latch(tmp_path), Sweeper(db, clock, brokers, cancels, trading, 1.0))
+    sweeper = Sweeper(db, clock, brokers, cancels, trading, 1.0)
+    # What is refused is asked again after seconds: the answer waits for the end on a slow machine as well.
+    return HaltService(db, clock, Latch(tmp_path), sweeper, cap_s=60.0)
 
 
 async def _resting(

@@ -2,6 +2,7 @@
 code's, a disk, a restore; and what anybody may not learn from it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -57,7 +58,7 @@ async def stands(app: App) -> None:
     await until(looked)
 
 
-async def until(holds: Callable[[], Any], within_s: float = 15.0) -> Any:
+async def until(holds: Callable[[], Any], within_s: float = 30.0) -> Any:
     """Whatever it gives, once that is true."""
     async with asyncio.timeout(within_s):
         while not (found := await holds()):
@@ -73,10 +74,19 @@ async def check(app: App, name: str) -> dict[str, Any]:
 
 async def asked_again(app: App, *names: str) -> None:
     """Ask what is asked now and then at once."""
-    known = app.state.health._checks._known
+    checks = app.state.health._checks
+    # What the background has begun to ask before may still tell how it was: that is not to count as asked again.
+    await checks._landed()
     for name in names:
-        known.pop(name, None)
+        checks._known.pop(name, None)
     await app.state.health.probe()
+
+
+def seconds_off(words: str, form: str, wanted: float) -> None:
+    """What is told of a clock; it is measured by asking the database, which takes its time on a busy machine."""
+    found = re.fullmatch(form, words)
+    assert found is not None, words
+    assert abs(float(found[1]) - wanted) < 2, words
 
 
 async def ready(app: App) -> dict[str, Any]:
@@ -105,10 +115,12 @@ async def test_E5_a_replica_whose_clock_is_off_is_unready_and_claims_nothing_and
             replica(postgres_url, tmp_path / "off", OffClock(minutes * MINUTES_US), build_id="old")
         )
         good = await enter(replica(postgres_url, tmp_path / "good", build_id="new"))
-        why = "its clock is 600 s off the database's"
-        assert await ready(off) == {"ready": False, "reason": why}
+        told = await ready(off)
+        assert told["ready"] is False
+        seconds_off(told["reason"], r"its clock is (\d+) s off the database's", 600)
         found = await check(off, "clock")
-        assert (found["status"], found["detail"]) == ("down", why)
+        assert found["status"] == "down"
+        seconds_off(found["detail"], r"its clock is (\d+) s off the database's", 600)
         assert (await off.anonymous.get("/api/health/ready/full")).json()["status"] == "down"
         assert await ready(good) == {"ready": True}
         there, here = await off.owner(), await good.owner()
@@ -212,8 +224,9 @@ async def test_a_clock_that_is_a_little_off_is_told_and_stops_nobody(
 ) -> None:
     async with replica(postgres_url, tmp_path / "one", OffClock(-5_000_000)) as app:
         found = await check(app, "clock")
-        assert (found["status"], found["detail"]) == ("degraded", "5.0 s behind the database's")
-        assert -5.5 < app.state.health.figures()["clock_skew_seconds"] < -4.5
+        assert found["status"] == "degraded"
+        seconds_off(found["detail"], r"(\d+\.\d) s behind the database's", 5)
+        assert -7 < app.state.health.figures()["clock_skew_seconds"] < -3
         assert await ready(app) == {"ready": True}
         assert (await (await app.owner()).execute(BUY)).json()["accepted"] is True
         assert app.state.replicas.should_yield("market-data") is False

@@ -19,7 +19,7 @@ from tests.channel_world import Counting, Replica, replica
 from tests.conftest import MakeApp
 from tests.fakes import FakeBroker
 from tests.market_world import FakeFeed
-from tests.orders_world import QUICK
+from tests.orders_world import QUICK, until
 from tests.world import App, Client
 
 NEVER_S = 600.0
@@ -65,7 +65,8 @@ class Floor:
 
     def quote(self, symbol: str, bid: str, ask: str) -> None:
         """A tick: in the feed's memory, and on the board."""
-        quote = self.feed.set(symbol, bid, ask, as_of_us=self.app.state.clock.now_us())
+        # It stays fresh for a minute: on a slow machine an order may come a while after the quote that it needs.
+        quote = self.feed.set(symbol, bid, ask, as_of_us=self.app.state.clock.now_us() + 60_000_000)
         self.board.show(quote, 1, quote.sequence)
 
     async def fill(self, symbol: str, side: str, qty: int, price: str) -> None:
@@ -109,6 +110,12 @@ async def make_floor(make_app: MakeApp, **parts: Any) -> Floor:
     owner = await app.owner()
     account = (await owner.get("/api/account")).json()["id"]
     floor = Floor(app, broker, feed, owner, account, **parts)
+
+    async def compared() -> bool:
+        return (await owner.get("/api/account")).json()["reconciled_at"] is not None
+
+    # The first comparison of the books writes to the account too; the next is a minute away.
+    await until(compared)
     floor.quote("AAPL", "99", "101")
     floor.quote("MSFT", "49", "51")
     await floor.fill("AAPL", "buy", 10, "100")

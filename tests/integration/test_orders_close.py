@@ -1,11 +1,13 @@
 """Closing a position: never more than is left of it, once per version of it, short or long (contract E0)."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from tests.fakes import waits_for
-from tests.orders_world import Trading
+from tests.conftest import MakeApp
+from tests.fakes import FakeBroker, waits_for
+from tests.orders_world import QUICK, Trading
 from tests.rows import every_row
 from tests.world import fresh_key
 
@@ -66,7 +68,11 @@ async def test_E00_without_a_key_closing_twice_is_one_order_and_the_same_answer(
     assert len(trading.broker.submitted) == 2
 
 
-async def test_E00_two_closes_at_once_are_one_order(trading: Trading) -> None:
+async def test_E00_two_closes_at_once_are_one_order(make_app: MakeApp, broker: FakeBroker) -> None:
+    # The test decides when the broker answers: its deadline must not come first on a slow machine.
+    patient = replace(QUICK, broker_deadline_s=30.0, call_budget_s=60.0, horizon_s=90.0)
+    app = await make_app(broker=broker, timings=patient)
+    trading = Trading(app, broker, await app.owner())
     await trading.hold("AAPL", 10)
     gate = asyncio.Event()
     trading.broker.default = waits_for(gate)

@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from paiid.core.clock import SystemClock
 from paiid.core.db import statement
-from paiid.core.tables import accounts, orders, positions
+from paiid.core.tables import accounts, orders, paper_orders, positions
+from paiid.domain.money import money_to_int
 from tests.conftest import MakeApp
 from tests.market_world import FakeFeed
 from tests.venue_world import CALL, HIGHER, LOWER, MINUTE_US, PUT, Venue, roles
@@ -39,6 +40,17 @@ async def counters(venue: Venue) -> tuple[int, int, int]:
     names = ("open_buy_qty", "open_buy_value", "open_sell_qty", "open_sell_value")
     counted = sum(abs(row[name]) for row in held for name in names)
     return sum(row["open_orders"] for row in rows), sum(row["open_combos"] for row in rows), counted
+
+
+async def until_followed(venue: Venue, best: str) -> None:
+    """Until a trailing stop at the venue has seen this price; it tells of that only now and then."""
+    async with asyncio.timeout(20):
+        while True:
+            async with venue.app.state.db.read() as tx:
+                rows = await tx.fetch(statement(select(paper_orders.c.hwm)))
+            if money_to_int(Decimal(best)) in [row["hwm"] for row in rows]:
+                return
+            await asyncio.sleep(0.02)
 
 
 async def test_E07_exits_are_held_until_the_entry_is_filled_and_then_cancel_one_another(venue: Venue) -> None:
@@ -99,7 +111,7 @@ async def test_E07_an_oco_is_one_pair_of_exits_for_what_is_held(venue: Venue) ->
     assert (pair["type"], pair["group_role"], pair["limit_price"]) == ("limit", "take_profit", 110)
     shown = await venue.until(pair["id"], lambda one: roles(one) == {"stop_loss": "NEW"})
     venue.quote("AAPL", "104.00", "104.10")
-    await asyncio.sleep(0.4)
+    await until_followed(venue, "104")
     venue.quote("AAPL", "98.80", "98.90")
     shown = await venue.until(pair["id"], lambda one: roles(one) == {"stop_loss": "FILLED"})
     await venue.until_status(pair["id"], "CANCELED")
