@@ -19,14 +19,15 @@ from paiid.market.state import FeedState
 from paiid.market.upstream import Upstream
 from tests.market_world import FakeFeed
 
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
+"""Only guards against hanging."""
 QUICK = Pace(
-    lease_s=0.9,
+    lease_s=2.0,
     renew_s=0.2,
     margin_s=0.2,
     try_s=0.05,
     beat_s=0.15,
-    silent_s=1.2,
+    silent_s=2.6,
     sweep_s=0.1,
     batch_s=0.002,
     look_s=0.02,

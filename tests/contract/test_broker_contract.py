@@ -269,7 +269,8 @@ async def test_E11_no_answer_in_time_is_an_unknown_outcome_and_a_look_up_tells(s
     await stage.broker.submit(order("a-0"), S)
     async with stage.speechless("me"):
         with pytest.raises(OutcomeUnknown):
-            await stage.broker.submit(order("a-1"), 0.2)
+            # Long enough for a slow machine to have sent it.
+            await stage.broker.submit(order("a-1"), 1.0)
     # Whether it was placed behind our back nobody knows.
     if stage.manners.ids_are_unique:
         # Asked again under its id it is never placed twice.

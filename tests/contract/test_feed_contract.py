@@ -113,7 +113,7 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             built = of_itself(request.param, clock, tmp_path)
         await built.start()
         yield Stage(request.param, built, clock)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5):
             await built.stop()
 
 
@@ -431,7 +431,7 @@ async def test_the_stream_goes_on_until_it_is_cancelled_and_then_ends_at_once(
         await asyncio.sleep(0)
     assert not task.done()
     task.cancel()
-    await asyncio.wait([task], timeout=1)
+    await asyncio.wait([task], timeout=3)
     assert task.cancelled()
 
 

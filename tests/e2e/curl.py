@@ -4,11 +4,14 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 Answer = tuple[int, dict[str, str], bytes]
+_PATIENCE_S = 30.0
+"""Only guards against hanging."""
 _INTO = re.compile(r"([A-Z])=\$\((curl .*?)(?: \| (sed|python3 -c) '(.*)')?\)")
 
 
@@ -18,8 +21,15 @@ class Shell:
 
     def __init__(self, port: int, data: Path) -> None:
         self.variables: dict[str, str] = {}
-        self._port = port
+        self._base = f"http://127.0.0.1:{port}"
         self._data = data
+
+    def wait_until_ready(self) -> None:
+        """Until the server takes orders: it serves a moment before."""
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while (answer := self._curl(f"curl -s {self._base}/api/health/ready"))[0] != 200:
+            assert time.monotonic() < give_up_at, answer
+            time.sleep(0.05)
 
     def run(self, line: str) -> Answer:
         """One line of a document."""
@@ -41,7 +51,7 @@ class Shell:
             name, value = part.split("=", 1)
             if name == "B":
                 assert value == "http://127.0.0.1:8000", "the default address"
-                value = f"http://127.0.0.1:{self._port}"
+                value = self._base
             self.variables[name] = self._filled(value)
 
     @staticmethod
@@ -78,7 +88,7 @@ class Shell:
                 url = word
         request = urllib.request.Request(url, body, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:
                 return answer.status, dict(answer.headers), answer.read()
         except urllib.error.HTTPError as problem:
             with problem:

@@ -15,7 +15,8 @@ from paiid.client import ApiError, NewOrder, PaiidClient, SignedOut, Stream, Str
 from tests.e2e.processes import Server, environment
 
 ROOT = Path(__file__).parents[2]
-WITHIN_S = 20.0
+WITHIN_S = 45.0
+"""Only guards against hanging."""
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from paiid.cli.serve import server_config
 from paiid.core.migrate import migrate
 from paiid.core.settings import load_settings
 from tests.e2e.curl import Shell
-from tests.e2e.processes import environment
+from tests.e2e.processes import START_S, environment
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "options.md"
 
@@ -33,22 +34,24 @@ def serving(data: Path, port: int) -> Iterator[None]:
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
     try:
-        for _ in range(400):
-            if server.started:
-                break
-            threading.Event().wait(0.05)
-        assert server.started
+        give_up_at = time.monotonic() + START_S
+        while not server.started:
+            assert thread.is_alive()
+            assert time.monotonic() < give_up_at
+            time.sleep(0.05)
         yield
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=30)
 
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     port = free_port()
     with serving(tmp_path / "data", port):
-        yield Shell(port, tmp_path / "data")
+        shell = Shell(port, tmp_path / "data")
+        shell.wait_until_ready()
+        yield shell
 
 
 def test_every_command_of_the_document_answers_as_it_says(shell: Shell) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,7 @@ from paiid.cli.serve import server_config
 from paiid.core.migrate import migrate
 from paiid.core.settings import load_settings
 from tests.e2e.curl import Shell
-from tests.e2e.processes import environment
+from tests.e2e.processes import START_S, environment
 from tests.moved_clock import MovedClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "orders.md"
@@ -74,12 +75,14 @@ def shell(tmp_path: Path, clock: MovedClock) -> Iterator[Shell]:
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     with contextlib.closing(Stopper(server, thread)):
         thread.start()
-        for _ in range(400):
-            if server.started:
-                break
-            threading.Event().wait(0.05)
-        assert server.started
-        yield Shell(port, data)
+        give_up_at = time.monotonic() + START_S
+        while not server.started:
+            assert thread.is_alive()
+            assert time.monotonic() < give_up_at
+            time.sleep(0.05)
+        shell = Shell(port, data)
+        shell.wait_until_ready()
+        yield shell
 
 
 class Stopper:
@@ -90,7 +93,7 @@ class Stopper:
 
     def close(self) -> None:
         self._server.should_exit = True
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=30)
 
 
 def outcome(status: int, body: bytes) -> str:

@@ -20,6 +20,10 @@ from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID, DEFAULT_SECRET
 from tests.e2e.processes import START_S, environment
 
 KEYS = {"APCA-API-KEY-ID": DEFAULT_KEY_ID, "APCA-API-SECRET-KEY": DEFAULT_SECRET}
+PATIENCE_S = 30.0
+"""Only guards against hanging."""
+END_S = 12.0
+"""The few seconds that it may take to end, and what a busy machine adds."""
 CLIENT = """
 import asyncio, json, sys
 from alpaca.trading.client import TradingClient
@@ -61,7 +65,7 @@ async def main():
         return market, limit
 
     market, limit = await asyncio.to_thread(trade)
-    await asyncio.wait_for(ended.wait(), 20)
+    await asyncio.wait_for(ended.wait(), 30)
     await stream.stop_ws()
     await running
     (position,) = client.get_all_positions()
@@ -89,14 +93,14 @@ class Simulator:
 
     def get(self, path: str) -> Any:
         """What a path answers."""
-        answer = httpx2.get(self.url + path, headers=KEYS, trust_env=False)
+        answer = httpx2.get(self.url + path, headers=KEYS, trust_env=False, timeout=PATIENCE_S)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def end(self) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=6)
+        return self.process.wait(timeout=END_S)
 
 
 @contextmanager
@@ -137,7 +141,7 @@ def test_alpacas_own_client_trades_and_a_restart_remembers(tmp_path: Path) -> No
         script.write_text(CLIENT)
         client = subprocess.run(
             [sys.executable, str(script), DEFAULT_KEY_ID, DEFAULT_SECRET, sim.url],
-            env=environment(data), capture_output=True, text=True, timeout=60, check=False,
+            env=environment(data), capture_output=True, text=True, timeout=90, check=False,
         )  # fmt: skip
         assert client.returncode == 0, client.stderr
         said = json.loads(client.stdout)
@@ -164,7 +168,10 @@ def test_alpacas_own_client_trades_and_a_restart_remembers(tmp_path: Path) -> No
         assert "test-secret-mine" not in sim.line
         assert sim.get("/v2/positions") == []
         mine = {"APCA-API-KEY-ID": "PKTESTMINE", "APCA-API-SECRET-KEY": "test-secret-mine"}
-        assert httpx2.get(sim.url + "/v2/account", headers=mine, trust_env=False).status_code == 200
+        assert (
+            httpx2.get(sim.url + "/v2/account", headers=mine, trust_env=False, timeout=PATIENCE_S).status_code
+            == 200
+        )
         second = ask(data)
         assert (second.exit_code, "another simulator" in second.output) == (1, True)
 
@@ -172,11 +179,13 @@ def test_alpacas_own_client_trades_and_a_restart_remembers(tmp_path: Path) -> No
 def test_a_kill_loses_no_order_and_an_answer_can_be_lost_by_a_reset(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with simulator(data, "--data", str(tmp_path / "sim")) as sim:
-        httpx2.post(sim.url + "/sim/faults", json={"kind": "answer_lost"}, trust_env=False)
+        httpx2.post(
+            sim.url + "/sim/faults", json={"kind": "answer_lost"}, trust_env=False, timeout=PATIENCE_S
+        )
         order = {"symbol": "AAPL", "qty": "1", "side": "buy", "type": "limit", "limit_price": "1"}
         body = {**order, "time_in_force": "gtc", "client_order_id": "lost"}
         with pytest.raises(httpx2.TransportError):
-            httpx2.post(sim.url + "/v2/orders", json=body, headers=KEYS, trust_env=False)
+            httpx2.post(sim.url + "/v2/orders", json=body, headers=KEYS, trust_env=False, timeout=PATIENCE_S)
         sim.process.kill()
         sim.process.wait()
     with simulator(data, "--data", str(tmp_path / "sim")) as sim:

@@ -21,6 +21,8 @@ from tests.e2e.processes import START_S, environment
 HEADERS = {"authorization": f"Bearer {DEFAULT_TOKEN}", "accept": "application/json"}
 ORDERS = f"/v1/accounts/{DEFAULT_ACCOUNT}/orders"
 PATIENCE_S = 30.0
+END_S = 12.0
+"""The few seconds that it may take to end, and what a busy machine adds."""
 
 
 class Simulator:
@@ -35,7 +37,9 @@ class Simulator:
 
     def ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
         """Any answer."""
-        return httpx2.request(method, self.url + path, **{"headers": HEADERS, **more}, trust_env=False)
+        return httpx2.request(
+            method, self.url + path, **{"headers": HEADERS, "timeout": PATIENCE_S, **more}, trust_env=False
+        )
 
     def get(self, path: str) -> Any:
         """What a path answers."""
@@ -52,7 +56,7 @@ class Simulator:
     def end(self) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=6)
+        return self.process.wait(timeout=END_S)
 
 
 @contextmanager

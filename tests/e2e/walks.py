@@ -59,7 +59,9 @@ class Simulator:
         while time.monotonic() < give_up_at:
             assert self.process.poll() is None, self.log.read_text()
             try:
-                httpx2.get(f"http://127.0.0.1:{self.port}/sim", trust_env=False).raise_for_status()
+                httpx2.get(
+                    f"http://127.0.0.1:{self.port}/sim", trust_env=False, timeout=30
+                ).raise_for_status()
             except httpx2.TransportError:
                 time.sleep(0.05)
             else:

@@ -81,7 +81,7 @@ class Books:
             wrong.append(f"positions: venue {held}, ours {booked}")
         return wrong
 
-    async def assert_agree(self, timeout_s: float = 20.0) -> None:
+    async def assert_agree(self, timeout_s: float = 40.0) -> None:
         """They must come to agree once the updates have been merged."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s

@@ -107,7 +107,7 @@ class Life:
         """A first life, in which the account is opened."""
         await self.server.start()
         await self.server.sign_in()
-        async with self.server.client() as client, asyncio.timeout(30):
+        async with self.server.client() as client, asyncio.timeout(60):
             while True:
                 accounts = (await client.get("/api/accounts")).json()
                 found = [one for one in accounts if one["broker"] == self.broker.name]
@@ -190,7 +190,7 @@ class Life:
         assert (await self.sim.control("POST", "/quiesce", {"timeout_s": 20}))["quiet"]
         async with self.broker.referee_of(self.sim.data, self.database_url) as referee:
             loop = asyncio.get_running_loop()
-            end = loop.time() + 20
+            end = loop.time() + 40
             while wrong := await referee.differences():
                 assert loop.time() < end, wrong
                 await asyncio.sleep(0.05)

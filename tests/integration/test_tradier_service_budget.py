@@ -14,12 +14,12 @@ from paiid.feeds.simulated.listing import LISTINGS
 from paiid.sim.tradier.accounts import DEFAULT_ACCOUNT
 from paiid.sim.tradier.app import LEDGER_FILE
 from tests.feed_world import FeedWorld, feed_world
-from tests.tradier_counted import CountedTradier, counted_tradier
+from tests.tradier_counted import LIMIT, CountedTradier, counted_tradier
 from tests.tradier_referee import Referee
 
 WINDOW_S = 10.0
 """A minute of Tradier's."""
-PATIENCE_S = 60.0
+PATIENCE_S = 100.0
 """Only guards against hanging."""
 WATCHED = tuple(LISTINGS)[:40]
 SOLD = "KO"
@@ -171,15 +171,16 @@ async def small_service(sqlite_url: str, tmp_path: Path, template: Path) -> Asyn
 
 
 @asynccontextmanager
-async def hammering(shop: Shop, callers: int = 12) -> AsyncIterator[None]:
-    """Callers who never cease to ask for entries that stay, until each is answered finally."""
+async def hammering(shop: Shop, callers: int = LIMIT) -> AsyncIterator[None]:
+    """Callers who never cease to ask for entries that stay, until each is answered finally. As many as a window has places, so that it
+    is full however long a slow machine takes for each call; and so they rest, or refusals alone would keep it busy."""
     ending = asyncio.Event()
 
     async def call(number: int) -> None:
         for n in itertools.count(number, callers):
             (key,) = shop.keys([resting(n)])
             while await shop.ask(key) not in (200, 423):
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(1.0)
             if ending.is_set():
                 return
 
@@ -206,6 +207,7 @@ async def halted_and_swept(world: FeedWorld) -> dict[str, Any]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(400)
 async def test_E05_K06_a_burst_with_forty_symbols_watched_places_each_order_once_and_starves_no_cancel_and_no_halt(
     sqlite_url: str, tmp_path: Path, template: Path
 ) -> None:
@@ -231,7 +233,10 @@ async def test_E05_K06_a_burst_with_forty_symbols_watched_places_each_order_once
                 stays = await small.until_resting(RESTING)
                 await small.until_no_place()
                 # For entries, that is: for what closes there is.
-                assert await shop.ask(sale) == 200
+                while (status := await shop.ask(sale)) != 200:
+                    # Only a slow machine may put it off, with its answer under way or its price too old.
+                    assert status in (202, 503), status
+                    await asyncio.sleep(0.1)
                 gone = await asyncio.gather(
                     *(world.owner.delete(f"/api/trading/orders/{one['id']}") for one in stays[:CANCELS])
                 )

@@ -84,7 +84,8 @@ async def test_E11_a_request_without_a_whole_answer_is_unknown_and_is_sent_once(
 ) -> None:
     stage.say("POST", ORDERS, answer)
     with pytest.raises(OutcomeUnknown):
-        await post(stage.session(), 0.5 if answer is silence else 20.0)
+        # Long enough for a slow machine to have sent it.
+        await post(stage.session(), 2.0 if answer is silence else 20.0)
     assert len(stage.requests("POST")) == 1
 
 

@@ -23,7 +23,10 @@ from paiid.stream.hub import Hub
 from paiid.stream.sinks import CONNECTION, SseSink, WebSocketSink
 from tests.stream_world import FakeProvider, messages_of
 
-QUICK_S = 0.3
+QUICK_S = 1.0
+"""A machine that stands still for a moment must not be taken for a client who does."""
+PATIENCE_S = 20.0
+"""Only guards against hanging."""
 
 
 class Quick(StreamProtocol):
@@ -127,7 +130,7 @@ class Stand:
         sock = await self.plain(handshake(path), rcvbuf=rcvbuf)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
-            head += await asyncio.wait_for(loop.sock_recv(sock, 1), 5)
+            head += await asyncio.wait_for(loop.sock_recv(sock, 1), PATIENCE_S)
         assert head.startswith(b"HTTP/1.1 101"), head
         return sock
 
@@ -169,7 +172,7 @@ async def rest_of(sock: socket.socket) -> bytes:
     data = b""
     while True:
         try:
-            piece = await asyncio.wait_for(loop.sock_recv(sock, 65_536), 5)
+            piece = await asyncio.wait_for(loop.sock_recv(sock, 65_536), PATIENCE_S)
         except ConnectionError:
             piece = b""
         if not piece:
@@ -185,7 +188,7 @@ def close_code(data: bytes) -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -338,7 +341,7 @@ async def test_an_app_that_does_not_read_holds_the_client_back(stand: Stand) -> 
 async def test_A09_pings_of_a_client_who_reads_nothing_end_him(stand: Stand) -> None:
     sock = await stand.raw("/echo", rcvbuf=2048)
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         with suppress(ConnectionError):
             while True:
                 await loop.sock_sendall(sock, frame(9, b"x" * 125) * 500)
@@ -415,7 +418,7 @@ async def test_S4_a_stalled_client_is_closed_with_4408_and_delays_nobody(stand: 
         while not first.close_sent:
             number += 1
             stand.app.hub.put(stand.app.provider.event("A", pad="x" * 3000))
-            message = json.loads(await asyncio.wait_for(client.recv(), 5))
+            message = json.loads(await asyncio.wait_for(client.recv(), PATIENCE_S))
             count += 1 + message["merged"]
             most = max(most, first.unsent())
         data = await rest_of(stalled)
@@ -428,7 +431,7 @@ async def test_S4_a_stalled_client_is_closed_with_4408_and_delays_nobody(stand: 
 async def test_S4_a_stalled_reader_of_sse_is_cut_off(stand: Stand) -> None:
     sock = await stand.plain(b"GET /sse HTTP/1.1\r\nHost: x\r\n\r\n", rcvbuf=4096)
     await until(lambda: stand.app.provider.opened == ["A"])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not stand.app.ended.is_set():
             stand.app.hub.put(stand.app.provider.event("A", pad="x" * 3000))
             await asyncio.sleep(0.005)
