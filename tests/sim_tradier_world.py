@@ -238,9 +238,10 @@ class TradierWorld:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Listener]:
-        """A client that hears the order events of the account."""
+        """A client that hears the order events of the account. What a test leaves unread keeps nothing behind it from arriving, such
+        as the answer to a ping."""
         session = await self.session()
-        async with connect(session["url"], proxy=None) as socket:
+        async with connect(session["url"], proxy=None, max_queue=None) as socket:
             payload = {"events": ["order"], "sessionid": session["sessionid"], "excludeAccounts": []}
             await socket.send(json.dumps(payload))
 

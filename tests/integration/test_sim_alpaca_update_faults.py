@@ -45,7 +45,8 @@ async def test_an_update_that_nothing_overtakes_comes_all_the_same(world: SimWor
 
 
 async def test_an_update_comes_late(world: SimWorld) -> None:
-    await world.fault("update_late", event="new", params={"delay_ms": 1000})
+    # Longer than a slow machine takes to fill the order.
+    await world.fault("update_late", event="new", params={"delay_ms": 4000})
     async with world.listening() as one:
         await world.post("late")
         assert await one.events(2) == ["fill", "new"]

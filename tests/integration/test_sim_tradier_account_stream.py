@@ -188,6 +188,12 @@ async def test_a_disconnect_cuts_the_socket_and_a_new_one_hears_again(sim: Tradi
         await sim.place(price="90.00")
         with pytest.raises(ConnectionClosed):
             await one.order("never")
+
+        async def nobody() -> bool:
+            return not sim.sim.stream.connections
+
+        # Else the one that was cut might be taken for the new one.
+        await until(nobody)
     async with sim.listening() as one:
         order_id = await sim.place(price="91.00")
         assert (await one.order("open"))["id"] == order_id
@@ -214,8 +220,8 @@ async def test_a_silent_stream_stays_and_tells_nothing_not_even_a_heartbeat(
 
 
 async def drained(one: Listener) -> AsyncIterator[str]:
-    """What has come so far, and in a moment more; not for ever."""
-    for _ in range(100):
+    """What has come so far, and in a moment more; not for ever. A slow machine leaves many heartbeats until then."""
+    for _ in range(1000):
         try:
             async with asyncio.timeout(0.3):
                 yield str(await one.socket.recv())

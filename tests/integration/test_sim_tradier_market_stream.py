@@ -230,7 +230,7 @@ async def test_over_http_objects_follow_each_other_without_anything_between(worl
 
 
 async def test_over_http_a_quiet_stream_ends_and_lines_keep_it_company_until_then(tmp_path: Path) -> None:
-    options = MarketOptions(poll_s=0.002, idle_s=0.3, blank_s=0.02, resend_s=3600)
+    options = MarketOptions(poll_s=0.002, idle_s=2.0, blank_s=0.02, resend_s=3600)
     async with in_hand(tmp_path, options=options) as world:
         asked = {
             "sessionid": await world.session(),

@@ -233,11 +233,13 @@ async def test_A09_ten_thousand_messages_a_second_end_the_socket_and_disturb_nob
     async with streams.socket(token=owner.token) as other, streams.socket(token=owner.token) as socket:
         await other.opened()
         await socket.opened()
+        # Time gives messages back, and ten thousand of them may take long to be read.
+        streams.app.state.clock.hold()
         frame = Frame(Opcode.TEXT, b'{"type":"ping"}').serialize(mask=True)
         socket.connection.transport.write(frame * 10_000)
         code, heard = await socket.closed()
         assert (code, heard[-1]["code"]) == (4429, "too_many_messages")
-        assert sum(one["type"] == "pong" for one in heard) <= MESSAGE_BURST + 5
+        assert sum(one["type"] == "pong" for one in heard) <= MESSAGE_BURST
         await other.say(type="ping")
         await other.hear("pong")
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import random
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -33,14 +34,21 @@ STATIC = "static-token-static-token-static-token"
 
 
 async def raw_handshake(port: int, token: str) -> tuple[int, asyncio.StreamWriter]:
-    """A handshake without a client library: its status, and the connection, which stays open."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(
-        b"GET /api/ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
-        b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nauthorization: Bearer %b\r\n\r\n" % token.encode()
-    )
-    async with asyncio.timeout(20):
-        return int((await reader.readline()).split()[1]), writer
+    """A handshake without a client library: its status, and the connection, which stays open. On a busy machine hundreds at once
+    are too many for the database's deadline: to 503 it comes again, as the answer says."""
+    async with asyncio.timeout(90):
+        while True:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(
+                b"GET /api/ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+                b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nauthorization: Bearer %b\r\n\r\n"
+                % token.encode()
+            )
+            status = int((await reader.readline()).split()[1])
+            if status != 503:
+                return status, writer
+            writer.close()
+            await asyncio.sleep(random.random())
 
 
 @pytest.fixture
@@ -104,8 +112,9 @@ async def test_A07_a_browser_may_say_it_in_the_first_message(streams: Streams, o
             assert (await socket.opened())["session"]["role"] == "owner"
 
 
-async def test_A07_who_says_nothing_is_closed_in_time(streams: Streams) -> None:
-    async with streams.socket() as socket:
+async def test_A07_who_says_nothing_is_closed_in_time(make_app: MakeApp) -> None:
+    app = await make_app()
+    async with served(app, StreamTimings(auth_within_s=0.4)) as streams, streams.socket() as socket:
         code, heard = await socket.closed()
     assert (code, heard[0]["code"]) == (4401, "auth_required")
 
@@ -130,7 +139,8 @@ async def test_A07_who_says_anything_else_first_is_closed_at_once(streams: Strea
     async with streams.socket() as socket:
         await socket.connection.send(b"\x00\x01")
         assert (await socket.closed())[0] == 4401
-    assert not list(streams.service.clients)
+    # A client hears of the end a moment before the service has cleared up behind it.
+    await until(lambda: not list(streams.service.clients))
 
 
 REFUSED: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
@@ -156,7 +166,7 @@ REFUSED: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
 async def test_A08_a_refused_handshake_is_answered_with_a_problem(streams: Streams) -> None:
     for path, options, expected in REFUSED:
         assert await streams.refused(path, **options) == expected, (path, options)
-    assert streams.app.state.accounting.in_flight == 0
+    await until(lambda: streams.app.state.accounting.in_flight == 0)
 
 
 async def test_A07_pages_of_a_listed_origin_and_of_our_own_may(streams: Streams, owner: Client) -> None:
@@ -188,7 +198,8 @@ async def test_A07_a_credential_in_the_address_is_refused_first_and_never_logged
         assert await streams.refused(f"/api/ws?x={value}") == (400, "token-in-query")
         assert value not in lines.getvalue()
     assert "hunter22" not in lines.getvalue()
-    assert json.loads(lines.getvalue().splitlines()[-1])["event"] == "socket"
+    # Others may have written a line behind it: a look at the feed, or at how late the event loop is.
+    assert "socket" in {json.loads(line)["event"] for line in lines.getvalue().splitlines()}
 
 
 async def test_A07_a_ticket_is_never_logged_however_it_is_sent(
@@ -250,8 +261,9 @@ async def test_S7_events_are_read_with_a_header_and_nothing_else(streams: Stream
             assert events.answer.headers["cache-control"] == "no-store"
             assert (await events.hear("connection"))[1]["session"]["role"] == "owner"
             assert "feed" in (await events.hear("subscription_confirmed"))[1]["channels"]
-            # An open stream is no request under way: a thousand of them must not shed the rest.
-            assert streams.app.state.accounting.in_flight == 0
+            # An open stream is no request under way: a thousand of them must not shed the rest. What was asked before it may
+            # still be on its way out.
+            await until(lambda: streams.app.state.accounting.in_flight == 0)
         await until(lambda: not list(streams.service.clients))
         for token in (None, "nonsense"):
             async with streams.events(path, token) as refused:

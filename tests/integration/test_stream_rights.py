@@ -65,7 +65,8 @@ async def test_A07_a_ticket_works_once_on_any_replica_and_only_for_its_time(repl
         from paiid.auth.tokens import digest
 
         assert await use_ticket(tx, digest(late), await tx.now_us() + 31_000_000) is None
-        assert await prune_tickets(tx, await tx.now_us() + 29_000_000) == 0
+        # It is some moments old by now, on a slow machine seconds.
+        assert await prune_tickets(tx, await tx.now_us() + 20_000_000) == 0
         assert await prune_tickets(tx, await tx.now_us() + 31_000_000) == 1
 
 
@@ -86,6 +87,8 @@ async def test_A07_a_ticket_dies_with_its_credential(replicas: list[Streams]) ->
 @one_database
 async def test_A09_tickets_are_rationed_by_user(replicas: list[Streams]) -> None:
     owner, viewer = await replicas[0].app.owner(), await replicas[0].app.user("viewer")
+    # A second gives one back, and thirty-one calls may take longer than that.
+    replicas[0].app.state.clock.hold()
     answers = [(await owner.post("/api/stream/ticket")).status_code for _ in range(31)]
     assert answers == [201] * 30 + [429]
     assert (await viewer.post("/api/stream/ticket")).status_code == 201

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,10 +75,15 @@ async def test_health_tells_nothing_that_helps_an_attacker(app: App) -> None:
             assert word not in text, path
 
 
-async def test_a_service_that_stands_is_ready_under_both_addresses(app: App) -> None:
+async def is_ready(app: App) -> None:
+    """Wait until it is: a moment after the start it looks for orders of an earlier run."""
     async with asyncio.timeout(15):
         while (await app.anonymous.get("/api/health/ready")).status_code != 200:
             await asyncio.sleep(0.02)
+
+
+async def test_a_service_that_stands_is_ready_under_both_addresses(app: App) -> None:
+    await is_ready(app)
     for path in ("/api/health/ready", "/api/health/readiness"):
         answer = await app.anonymous.get(path)
         assert (answer.status_code, answer.json()) == (200, {"ready": True})
@@ -127,17 +133,20 @@ async def test_without_a_database_we_live_but_are_not_ready(app: App) -> None:
 
 async def test_every_dependency_is_told_and_one_that_is_not_configured_is_not_down(app: App) -> None:
     await market_data_come(app)
-    await app.state.health.probe()
-    answer = (await app.anonymous.get("/api/health/ready/full")).json()
+    # A busy machine may be late; all else is as it should be.
+    expected = dict.fromkeys(CHECKS - {"event_loop"}, "up") | dict.fromkeys(("redis", "ai"), "unconfigured")
+    told: dict[str, str] = {}
+    end_s = time.monotonic() + 15
+    # One that had no answer within two seconds is asked again.
+    while told != expected and time.monotonic() < end_s:
+        await app.state.health.probe()
+        answer = (await app.anonymous.get("/api/health/ready/full")).json()
+        told = {name: check["status"] for name, check in answer["checks"].items() if name != "event_loop"}
+    assert told == expected
     assert set(answer) == {"status", "checks", "time"}
     assert set(answer["checks"]) == CHECKS
     for check in answer["checks"].values():
         assert set(check) == {"status", "latency_ms", "detail"}
-    # A busy machine may be late; all else is as it should be.
-    told = {name: check["status"] for name, check in answer["checks"].items() if name != "event_loop"}
-    assert told == dict.fromkeys(CHECKS - {"event_loop"}, "up") | dict.fromkeys(
-        ("redis", "ai"), "unconfigured"
-    )
     assert answer["checks"]["database"]["latency_ms"] >= 0
     assert answer["checks"]["redis"]["latency_ms"] is None
     assert answer["checks"]["broker"]["detail"] == "paper"
@@ -156,6 +165,7 @@ async def test_a_broker_that_is_away_degrades_us_and_stops_nobody_and_its_words_
     broker = MoodyBroker()
     app = await make_app(broker=broker, timings=QUICK)
     await market_data_come(app)
+    await is_ready(app)
     assert (await checks(app))["broker"] == "up"
     asked = 0
     ask = broker_probe(app.state.db, broker)
@@ -193,6 +203,8 @@ async def test_the_details_are_for_those_who_are_signed_in(app: App) -> None:
 
 async def test_the_details_have_load_dependencies_and_how_the_books_stand(app: App) -> None:
     await market_data_come(app)
+    # Every check has been asked: the first round may still be under way.
+    await app.state.health.probe()
     owner = await app.owner()
     for _ in range(3):
         await owner.get("/api/nowhere")

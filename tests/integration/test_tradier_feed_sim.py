@@ -223,7 +223,8 @@ async def test_a_stream_that_is_cut_or_deaf_is_replaced_and_everything_told_anew
         left = {"AAPL", "SPY"}
         while left:
             left.discard((await next_that(lambda event: isinstance(event, Quote))).symbol)
-        await until(lambda: feed.connections == 2)
+        # At this pace a machine that stands still for a second loses one more.
+        await until(lambda: feed.connections >= 2)
         await next_that(asks("AAPL", tradier.pin("AAPL", "200.05")))
 
 
@@ -233,7 +234,7 @@ async def test_a_stream_that_is_closed_in_good_order_is_opened_again(tradier: Tr
     async with listening(feed, "AAPL") as next_that:
         await next_that(is_quote("AAPL"))
         tradier.sim.markets.close_all()
-        await until(lambda: feed.connections == 2)
+        await until(lambda: feed.connections >= 2)
         await next_that(asks("AAPL", tradier.pin("AAPL", "200.05")))
 
 

@@ -26,6 +26,7 @@ WATCHED = 40
 BUDGET = 60
 """Requests a minute in each bucket: the sandbox's, and the least that any page of Tradier names."""
 LONGER_THAN_A_WINDOW_S = 64.0
+_BURST_SECOND = 20
 
 
 class NoYears(Days):
@@ -55,7 +56,8 @@ class Minute:
         await self.lag.start()
         async with self.world.watching(*symbols) as watcher:
             since, began_s, second = len(watcher.heard), clock.monotonic_s(), 0
-            while clock.monotonic_s() - began_s < LONGER_THAN_A_WINDOW_S:
+            # On a slow machine a second's questions take longer than it: the burst comes all the same, and some time behind it.
+            while clock.monotonic_s() - began_s < LONGER_THAN_A_WINDOW_S or second < _BURST_SECOND + 5:
                 second += 1
                 await self._a_second(symbols, second)
                 await clock.sleep(1.0)
@@ -72,7 +74,7 @@ class Minute:
         if second % 10 == 5:
             answer = await self.world.owner.get("/api/options/chains/SPY")
             self.chains[answer.status_code] += 1
-        if second == 20:
+        if second == _BURST_SECOND:
             wanted = [self.world.order(self.account, symbol=symbol) for symbol in symbols[:24]]
             self.orders = await asyncio.gather(*wanted)
 
