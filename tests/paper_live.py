@@ -15,7 +15,7 @@ from paiid.brokers.paper.records import order_from_row
 from paiid.brokers.paper.store import enter_accounts
 from paiid.core.clock import SystemClock
 from paiid.core.db import CommitUnknown, Database, DatabaseUnavailable, make_database, statement
-from paiid.core.db.api import BatchFn, I, R, Tx
+from paiid.core.db.api import OPERATION_BUDGET_S, BatchFn, I, R, Tx
 from paiid.core.db.writer import Writer
 from paiid.core.leases import Leases
 from paiid.core.tables import paper_accounts, paper_orders
@@ -81,6 +81,9 @@ class GatedDatabase:
         self.gate.set()
         self.cut = False
         self.answers_to_lose = 0
+        self.least_s = 10.0
+        """How long an operation may take at least: on a busy machine the first statements of a connection take longer than the
+        service would wait."""
         self.begun = 0
         self._db = db
         self._writer = Writer(self.begin)
@@ -99,7 +102,7 @@ class GatedDatabase:
     @asynccontextmanager
     async def read(self, **how: Any) -> AsyncIterator[Tx]:
         self._refuse_when_cut()
-        async with self._db.read(**how) as tx:
+        async with self._db.read(**self._in_time(how)) as tx:
             yield tx
 
     @asynccontextmanager
@@ -107,7 +110,7 @@ class GatedDatabase:
         await self.gate.wait()
         self._refuse_when_cut()
         self.begun += 1
-        async with self._db.begin(**how) as tx:
+        async with self._db.begin(**self._in_time(how)) as tx:
             yield tx
         if self.answers_to_lose > 0:
             self.answers_to_lose -= 1
@@ -115,6 +118,9 @@ class GatedDatabase:
 
     async def commit_with(self, fn: BatchFn[I, R], item: I) -> R:
         return await self._writer.commit_with(fn, item)
+
+    def _in_time(self, how: dict[str, Any]) -> dict[str, Any]:
+        return how | {"within_s": max(self.least_s, how.get("within_s", OPERATION_BUDGET_S))}
 
     def _refuse_when_cut(self) -> None:
         if self.cut:

@@ -12,7 +12,7 @@ from paiid.portfolio.store import Day, keep_days
 from tests.conftest import MakeApp
 from tests.fakes import FakeBroker
 from tests.market_world import FakeFeed
-from tests.orders_world import QUICK
+from tests.orders_world import QUICK, until
 from tests.world import App, Client
 
 _POSITION = statement(insert(positions))
@@ -73,8 +73,16 @@ class PortfolioWorld:
 async def portfolio_world(make_app: MakeApp) -> PortfolioWorld:
     """Ten AAPL bought at 100 and five MSFT sold short at 50; AAPL is worth 111 now, MSFT 40."""
     broker, feed = FakeBroker(), FakeFeed()
+    # A quote must not grow stale because the machine is busy.
+    feed.resend_interval_s = 60.0
     app = await make_app(broker=broker, feed=feed, timings=QUICK)
     world = PortfolioWorld(app, broker, feed, await app.owner())
+
+    async def compared() -> bool:
+        return (await world.get("/api/account"))["reconciled_at"] is not None
+
+    # The first comparison with the broker writes into the account; the next comes a minute later.
+    await until(compared)
     world.quote("AAPL", "99", "101")
     world.quote("MSFT", "49", "51")
     await world.fill("AAPL", "buy", 10, "100")

@@ -58,6 +58,8 @@ async def test_E12_an_order_of_yesterday_ends_where_the_positions_agree(both: Bo
 
 async def test_E12_one_of_today_is_left_alone_however_long_the_broker_shows_none(both: Books) -> None:
     ours, theirs = await working(both)
+    # It was taken an hour ago, which in the first hour of a day is yesterday: now is a second behind that.
+    both.clock.at_us = SystemClock().now_us() - 3_599_000_000
     del both.broker.orders[theirs]
     await both.catch_up()
     assert (await order(both, theirs))["status"] == "NEW"

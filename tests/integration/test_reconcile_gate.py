@@ -1,15 +1,34 @@
 """An account whose books do not agree, or that its broker has blocked, opens nothing, and says why."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import bindparam, update
 
 from paiid.core.db import statement
 from paiid.core.tables import accounts
-from tests.orders_world import Trading
+from tests.conftest import MakeApp
+from tests.fakes import FakeBroker
+from tests.orders_world import QUICK, Trading, until
 
 _ROW = statement(
     update(accounts).where(accounts.c.id == bindparam("b_id")), columns=["reconcile_problem", "status"]
 )
+
+
+@pytest.fixture
+async def trading(make_app: MakeApp, broker: FakeBroker) -> Trading:
+    """An app that has compared its books, and does not do so again: the books and the broker do agree, so that a comparison would
+    take back what a test says of them."""
+    timings = replace(QUICK, compare_s=3600.0, recompare_s=3600.0)
+    app = await make_app(broker=broker, timings=timings)
+    made = Trading(app, broker, await app.owner())
+
+    async def compared() -> bool:
+        return (await made.owner.get("/api/account")).json()["reconciled_at"] is not None
+
+    await until(compared)
+    return made
 
 
 async def _say(trading: Trading, account: str, problem: str | None, status: str = "active") -> None:

@@ -1,6 +1,7 @@
 """Throttles and cache that replicas share: one bucket for all, values only of our own, and nothing told in the keys."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -11,16 +12,21 @@ from paiid.core.shared import MAX_VALUE, Cached, Claimed, Link, SharedThrottle, 
 from paiid.domain.errors import Problem
 from tests.auth_world import Driven
 from tests.bus_world import until
-from tests.shared_world import a_secret, raw, replica
+from tests.shared_world import a_secret, raw
+from tests.shared_world import replica as any_replica
+
+# None of these is about how long an answer may take: a busy machine must not have a replica decide alone.
+replica = partial(any_replica, deadline_s=10.0)
 
 
 async def test_A05_two_replicas_have_one_bucket_and_each_user_one_of_his_own(valkey_url: str) -> None:
     secret = a_secret()
+    # One token a minute: a busy machine must not be given back what it has spent.
     async with replica(valkey_url, secret) as one, replica(valkey_url, secret) as other:
-        assert await one.takes(3) == 3
-        assert await other.takes(4) == 2
-        assert await one.takes(1) == 0
-        assert await other.takes(9, key="somebody else") == 5
+        assert await one.takes(3, per_minute=1) == 3
+        assert await other.takes(4, per_minute=1) == 2
+        assert await one.takes(1, per_minute=1) == 0
+        assert await other.takes(9, key="somebody else", per_minute=1) == 5
         assert other.throttle.counts.of("refused") == 2
         # What is refused costs its own bucket nothing: it would go on sooner than all.
         assert other.throttle._limiter._buckets[("login_user", "somebody")][0] == pytest.approx(3, abs=0.2)
@@ -29,26 +35,32 @@ async def test_A05_two_replicas_have_one_bucket_and_each_user_one_of_his_own(val
 async def test_A05_a_token_that_is_given_back_is_everybodys_again(valkey_url: str) -> None:
     secret = a_secret()
     async with replica(valkey_url, secret) as one, replica(valkey_url, secret) as other:
-        assert await one.takes(5) == 5
-        await one.throttle.give_back("login_user", "somebody", 6, 5)
-        await one.throttle.give_back("login_user", "nobody", 6, 5)
-        assert await other.takes(2) == 1
+        assert await one.takes(5, per_minute=1) == 5
+        await one.throttle.give_back("login_user", "somebody", 1, 5)
+        await one.throttle.give_back("login_user", "nobody", 1, 5)
+        assert await other.takes(2, per_minute=1) == 1
         for _ in range(9):
-            await one.throttle.give_back("login_user", "somebody", 6, 5)
-        assert await other.takes(9) == 4, "its own has counted one that all have back"
+            await one.throttle.give_back("login_user", "somebody", 1, 5)
+        assert await other.takes(9, per_minute=1) == 4, "its own has counted one that all have back"
 
 
 async def test_A05_who_is_refused_is_told_when_to_come_back_and_then_gets_in(valkey_url: str) -> None:
     secret = a_secret()
     async with replica(valkey_url, secret) as one, replica(valkey_url, secret) as other:
-        assert await one.takes(2, per_minute=600, burst=2) == 2
+        assert await one.takes(2, per_minute=60, burst=2) == 2
+
+        async def take_what_has_come_back() -> None:
+            # On a busy machine a token may be there again: it is taken, and then none is left.
+            for _ in range(10):
+                await other.throttle.take("login_user", "somebody", 60, 2)
+
         with pytest.raises(Problem) as refused:
-            await other.throttle.take("login_user", "somebody", 600, 2)
+            await take_what_has_come_back()
         assert refused.value.headers["Retry-After"] == "1"
         assert refused.value.headers["RateLimit-Limit"] == "2"
-        # A token comes back after 0.1 s.
-        await asyncio.sleep(0.25)
-        assert await other.takes(1, per_minute=600, burst=2) == 1
+        # A token comes back after a second.
+        await asyncio.sleep(1.1)
+        assert await other.takes(1, per_minute=60, burst=2) == 1
 
 
 @pytest.mark.parametrize("planted", [b"9" * 300, b"nan", b"inf", b"nonsense", b"", b"-1e300"])
@@ -69,7 +81,7 @@ async def test_A05_a_list_where_a_bucket_should_be_is_replaced(valkey_url: str) 
         where = one.link.key("throttle", "login_user", "somebody")
         with raw(valkey_url) as stranger:
             stranger.rpush(where, "x")
-            assert await one.takes(6) == 5
+            assert await one.takes(6, per_minute=1) == 5
         assert one.store.up
 
 
@@ -181,8 +193,7 @@ async def test_what_a_stranger_has_put_there_is_not_there_and_is_counted(valkey_
 
 
 async def test_more_than_may_wait_is_not_asked(valkey_url: str) -> None:
-    # That much takes longer than a throttle would wait.
-    async with replica(valkey_url, a_secret(), deadline_s=10.0) as one:
+    async with replica(valkey_url, a_secret()) as one:
         asked = await asyncio.gather(*[one.store.ask(("PING",)) for _ in range(1500)], return_exceptions=True)
         assert 1500 - 1024 <= sum(isinstance(answer, NoAnswer) for answer in asked) < 1500 - 1000
         await until(lambda: one.store.up, "it was taken for slow")

@@ -134,7 +134,8 @@ async def _played(world: SimWorld, kind: str, count: int = 1) -> bool:
 
 
 async def test_a_socket_is_cut_and_its_place_stays_taken_for_a_while(world: SimWorld) -> None:
-    await world.fault("slot_held", params={"hold_ms": 400})
+    # Longer than a busy machine takes to come back and be refused.
+    await world.fault("slot_held", params={"hold_ms": 2500})
     async with subscribed(world, quotes=["AAPL"]) as one:
         await world.fault("disconnect", on="ticks", event="quote")
         world.show("10.00", "10.10")

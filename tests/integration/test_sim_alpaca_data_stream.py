@@ -56,7 +56,8 @@ async def test_keys_in_the_headers_are_enough_and_bad_ones_are_told(world: SimWo
 
 async def test_bad_keys_may_be_tried_again_until_the_time_is_up(sqlite_url: str, tmp_path: Path) -> None:
     async with (
-        simulated(sqlite_url, tmp_path, data=DataOptions(auth_timeout_s=0.5)) as world,
+        # Longer than a busy machine takes for the three.
+        simulated(sqlite_url, tmp_path, data=DataOptions(auth_timeout_s=2.5)) as world,
         greeted(world) as one,
     ):
         for wrong in ({**AUTH, "secret": "no"}, {"action": "auth"}, {**AUTH, "key": 7, "secret": [1]}):
@@ -197,7 +198,7 @@ async def test_bars_come_as_the_minute_ends_and_the_day_with_it(sqlite_url: str,
             now_us = world.sim.exchange.clock.now_us()
             prices = [Decimal(number) for number in (10, 12, 9, 11)]
             world.hand.bars["AAPL", Timeframe.MINUTE_1] = [
-                Bar(now_us + n * 100_000, *prices, Decimal(900), Decimal("10.5"), 3) for n in range(40)
+                Bar(now_us + n * 100_000, *prices, Decimal(900), Decimal("10.5"), 3) for n in range(400)
             ]
             world.hand.bars["AAPL", Timeframe.DAY_1] = [Bar(now_us - 10**9, *prices, Decimal(9_000))]
             heard = await one.hear()
@@ -253,13 +254,14 @@ async def test_the_delayed_feed_is_late_by_what_it_says(sqlite_url: str, tmp_pat
             subscribed(world, quotes=["AAPL"]) as now,
             subscribed(world, "delayed_sip", quotes=["*"]) as late,
         ):
+            clock = world.sim.exchange.clock
+            # From when it is shown: who hears it at once may be slow to hear it.
+            begin_s = clock.monotonic_s()
             world.show("50.00", "50.10")
             [prompt] = await now.next("q")
-            clock = world.sim.exchange.clock
-            begin_s = clock.monotonic_s()
             [told] = await late.next("q")
             assert told == prompt
-            assert clock.monotonic_s() - begin_s > 0.1
+            assert clock.monotonic_s() - begin_s > 0.25
 
 
 async def test_a_client_that_reads_too_slowly_is_told_and_cut_off(sqlite_url: str, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from paiid.core.clock import SystemClock
 from paiid.core.migrate import migrate
 from paiid.sim.alpaca.accounts import DEFAULT_KEY_ID, DEFAULT_SECRET
@@ -71,7 +73,7 @@ async def main():
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
-asyncio.run(asyncio.wait_for(main(), 50))
+asyncio.run(asyncio.wait_for(main(), 150))
 print(json.dumps({
     "spread": quotes["AAPL"].ask_price - quotes["AAPL"].bid_price,
     "trade": trades["SPY"].price,
@@ -91,6 +93,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.timeout(300)
 async def test_the_vendors_client_reads_and_hears_the_whole_simulated_market(tmp_path: Path) -> None:
     migrate(database_url(tmp_path))
     wish = SimWish(tmp_path, rate_limit=0, data=DataOptions(minute_s=1.0))
@@ -100,7 +103,7 @@ async def test_the_vendors_client_reads_and_hears_the_whole_simulated_market(tmp
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
-            out, errors = await asyncio.wait_for(process.communicate(), 60)
+            out, errors = await asyncio.wait_for(process.communicate(), 240)
         finally:
             if process.returncode is None:
                 process.kill()
