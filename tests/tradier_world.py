@@ -92,6 +92,8 @@ class TradierWorld:
         self.adapter: TradierBroker
         self.asked: list[tuple[httpx2.Request, bytes]] = []
         """Final answers, with the requests that must be answered so for ever."""
+        self.doubted: list[dict[str, Any]] = []
+        """Orders of answers that were not final."""
 
     # -- the market and its faults ------------------------------------------------------------------
 
@@ -138,8 +140,11 @@ class TradierWorld:
                 request = self.app.http.build_request(method, path, headers=headers, **kw)
                 answer = await self.app.http.send(request)
                 # 429: there was no place in the broker's budget, and the same key tries again.
-                if answer.status_code not in (202, 409, 429):
+                # 503: it found no turn at the database of a busy machine, and nothing was done.
+                if answer.status_code not in (202, 409, 429, 503):
                     break
+                if answer.status_code == 202:
+                    self.doubted += answer.json()["orders"]
                 await asyncio.sleep(0.05)
         assert answer.status_code == 200, answer.text
         self.asked.append((request, answer.content))

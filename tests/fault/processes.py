@@ -124,7 +124,7 @@ class Server:
             self.signal(signal.SIGKILL)
             await self.wait()
 
-    async def wait(self, timeout_s: float = 30.0) -> int:
+    async def wait(self, timeout_s: float = 60.0) -> int:
         """Until it has ended; its exit code, negative for a signal. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
             while self.running:
@@ -146,8 +146,15 @@ async def execute(client: httpx2.AsyncClient, key: str, body: dict[str, Any]) ->
     return await client.post(EXECUTE, json=body, headers={"Idempotency-Key": key})
 
 
+async def taken(client: httpx2.AsyncClient, key: str, body: dict[str, Any]) -> httpx2.Response:
+    """The same request until it is taken: one that finds no turn at the database of a busy machine has done nothing."""
+    while (answer := await execute(client, key, body)).status_code == 503:
+        await asyncio.sleep(0.1)
+    return answer
+
+
 async def settle(
-    client: httpx2.AsyncClient, key: str, body: dict[str, Any], timeout_s: float = 30.0
+    client: httpx2.AsyncClient, key: str, body: dict[str, Any], timeout_s: float = 60.0
 ) -> httpx2.Response:
     """Send the same request under the same key until its answer is final."""
     loop = asyncio.get_running_loop()

@@ -2,8 +2,8 @@
 
 Forked off by tests/fault/nursery.py. The environment is the product's own, and beside it
 FAIL_AT (a fail point's value: the process kills itself there, and says so in DATA_DIR/died-at),
-FAIL_HIT (at which pass, default 1), BROKER_DEADLINE_S, HORIZON_S (a broker on the wire has a look-up lag), STREAM_HEARTBEAT_S (between
-the heartbeats of a stream), CLOCK_LATER_S (by how much its clocks are moved), and what tests/fault/meddling.py reads.
+FAIL_HIT (at which pass, default 1), BROKER_DEADLINE_S, HORIZON_S (a broker on the wire has a look-up lag), SEND_WINDOW_S,
+REDIS_DEADLINE_S (for an answer of Redis), STREAM_HEARTBEAT_S (between the heartbeats of a stream), CLOCK_LATER_S (by how much its clocks are moved), and what tests/fault/meddling.py reads.
 SIGUSR1 fills the disk as far as this process can tell, SIGUSR2 empties it.
 """
 
@@ -20,6 +20,7 @@ from paiid.cli import serve
 from paiid.core.failpoints import FailPoint, Probe, no_probe
 from paiid.core.log import configure
 from paiid.core.migrate import migrate
+from paiid.core.redis_store import RedisStore
 from paiid.core.settings import load_settings
 from paiid.domain.terms import PLAIN
 from paiid.stream.hub import Hub
@@ -45,14 +46,28 @@ FAST = Timings(
 
 
 def timings_from(environ: dict[str, str]) -> Timings:
-    """`FAST`, with another deadline for the broker, or another horizon, where one is wished."""
+    """`FAST`, with another deadline for the broker, another horizon or another window, where one is wished."""
     deadline_s = float(environ.get("BROKER_DEADLINE_S", "0"))
+    window_s = float(environ.get("SEND_WINDOW_S", "0"))
     if "HORIZON_S" in environ:
         # A server of many lives must not die of what an earlier one still watches.
-        return replace(FAST, horizon_s=float(environ["HORIZON_S"]), watch_lookup_s=600.0)
+        return replace(
+            FAST,
+            send_window_s=window_s or FAST.send_window_s,
+            horizon_s=float(environ["HORIZON_S"]),
+            watch_lookup_s=600.0,
+        )
     if deadline_s == 0:
         return FAST
-    return replace(FAST, broker_deadline_s=deadline_s, call_budget_s=20.0, horizon_s=deadline_s + 1.0)
+    # Where sends may take long there are many at once, and a busy machine needs a while to begin them all.
+    window_s = window_s or 2.5
+    return replace(
+        FAST,
+        send_window_s=window_s,
+        broker_deadline_s=deadline_s,
+        call_budget_s=20.0,
+        horizon_s=window_s + deadline_s + 1.0,
+    )
 
 
 def probe_from(environ: dict[str, str]) -> Probe:
@@ -95,6 +110,14 @@ def let_streams_beat(environ: dict[str, str]) -> None:
         defaults["heartbeat_s"] = float(environ["STREAM_HEARTBEAT_S"])
 
 
+def let_redis_be_late(environ: dict[str, str]) -> None:
+    """A deadline for its answers that a busy machine keeps."""
+    if "REDIS_DEADLINE_S" in environ:
+        defaults = RedisStore.__init__.__kwdefaults__
+        assert defaults is not None
+        defaults["deadline_s"] = float(environ["REDIS_DEADLINE_S"])
+
+
 def warm_up() -> None:
     """Do once, in the process that forks the servers, what each of them would do for itself: read the migrations,
     and work out the routes."""
@@ -114,6 +137,7 @@ def main() -> None:
     configure(settings.log_level)
     migrate(settings.database)
     let_streams_beat(environ)
+    let_redis_be_late(environ)
     probe, faults = probe_from(environ), Faults.of(environ)
     app = create_app(
         settings,

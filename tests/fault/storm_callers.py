@@ -107,14 +107,14 @@ class Caller(ABC):
 
     async def settle(self) -> None:
         """Ask until every answer is final."""
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + 120
         while self._unsettled:
             await self._ask_again(self._unsettled.pop(0))
             assert time.monotonic() < end_s, f"never final: {self._last}"
             await asyncio.sleep(0.02)
 
     async def _open_orders(self) -> int:
-        found: int = (await self.world.owner.get("/api/account")).json()["open_orders"]
+        found: int = (await self.world.get("/api/account"))["open_orders"]
         return found
 
     # -- what is asked ------------------------------------------------------------------------------
@@ -183,7 +183,10 @@ class Caller(ABC):
         await self._send(request, first=False)
 
     async def _send(self, request: httpx2.Request, *, first: bool) -> None:
-        answer = await self.world.app.http.send(request)
+        async with asyncio.timeout(60):
+            # As with a cancel: nothing was done, and its key tries again.
+            while (answer := await self.world.app.http.send(request)).status_code == 503:
+                await asyncio.sleep(0.3)
         if answer.status_code in (202, 409, 429):
             # Before the claim a call may find no place in the broker's budget: its key tries again (ADR 0026).
             self._last = answer.text

@@ -20,7 +20,7 @@ from tests.fault.storm_world import StormWorld
 SHARE = 0.3
 _MANY = 1_000_000
 _PARAMS: dict[str, dict[str, Any]] = {
-    # Scaled to the deadline of 1 s and the horizon of 6 s: some answers come too late, no order does.
+    # Scaled to the deadline of 1 s and the horizon of 12 s: some answers come too late, no order does.
     "slow": {"before_ms": 50, "after_ms": 1100},
     "late_accept": {"delay_ms": 300},
     "lookup_lag": {"lag_ms": 250},

@@ -3,7 +3,9 @@ another's, a crowd at the door, and what replicas tell each other that they shou
 
 import asyncio
 import json
+import re
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -77,10 +79,11 @@ async def test_E5_E14_a_clock_that_is_set_stops_claims_at_once_and_hides_nothing
             assert refused.status_code == 503, refused.text
             assert refused.json()["type"].endswith("not-ready")
             answer = await app.anonymous.get(READY)
-            assert (answer.status_code, answer.json()["reason"]) == (
-                503,
-                "its clock is 50400 s off the database's",
-            )
+            assert answer.status_code == 503
+            # 14 hours, give or take what a busy machine keeps the answer of the database.
+            told = re.fullmatch(r"its clock is (\d+) s off the database's", answer.json()["reason"])
+            assert told is not None, answer.text
+            assert abs(int(told[1]) - 50_400) <= 10, answer.text
             assert (await there.get(f"/api/trading/intents?key={fresh}")).status_code == 404
             # Who lost his answer is told what became of it, and not that nothing was sent.
             again = await there.execute(BUY, key=key)
@@ -113,7 +116,7 @@ async def test_K06_a_replica_whose_clock_is_off_leaves_flattening_to_another(
             held: list[Any] = (await here.get("/api/portfolio/positions")).json()
             return held == []
 
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not await is_flat():
                 await asyncio.sleep(0.1)
 
@@ -215,10 +218,16 @@ async def test_A05_a_crowd_at_the_door_shuts_out_nobody_who_was_invited(open_app
     app, owner = open_app, await open_app.owner()
     made = await owner.post("/api/users/invites", json={"email": "guest@example.com"})
     code = made.json()["code"]
-    crowd = [await register(app, "somebody@example.com", number) for number in range(REGISTER_OVERALL[1] + 8)]
+    per_s, burst = REGISTER_OVERALL[0] / 60, REGISTER_OVERALL[1]
+    crowd: list[int] = []
+    # Whoever asks slowly must ask more often, for tokens come back meanwhile.
+    while 429 not in crowd:
+        empty_s = time.monotonic()
+        crowd.append(await register(app, "somebody@example.com", len(crowd)))
+    assert crowd[:burst] == [403] * burst
     assert set(crowd) == {403, 429}
     refused = [
-        await register(app, email, 200 + number, **invite)
+        await register(app, email, 2000 + number, **invite)
         for number, (email, invite) in enumerate(
             [
                 ("guest@example.com", {}),
@@ -228,9 +237,11 @@ async def test_A05_a_crowd_at_the_door_shuts_out_nobody_who_was_invited(open_app
             ]
         )
     ]
-    # A token comes back each second.
-    assert refused.count(429) >= 2, refused
-    assert await register(app, "guest@example.com", 220, invite=code) == 202
+    # A token comes back each second; each of the others finds none.
+    came_back = 1 + int((time.monotonic() - empty_s) * per_s)
+    assert set(refused) <= {403, 422, 429}, refused
+    assert refused.count(429) >= len(refused) - came_back, refused
+    assert await register(app, "guest@example.com", 2200, invite=code) == 202
     await app.sign_in("guest@example.com")
 
 

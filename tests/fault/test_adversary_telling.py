@@ -214,11 +214,14 @@ def test_spans_that_are_too_many_for_a_collector_that_hangs_are_counted() -> Non
     with Collector() as collector:
         collector.held.set()
         tracer = start_traces(Settings(testing=True, otel_exporter_otlp_endpoint=collector.url))
-        for _ in range(4_200):
-            with tracer.span("one"):
-                pass
         assert tracer.sent is not None
-        assert 0 < tracer.sent.of("dropped") <= 104
+        made = 0
+        # On a slow machine the collector is given up for some of them before the queue is full.
+        while tracer.sent.of("dropped") == 0 and made < 100_000:
+            with tracer.span("one"):
+                made += 1
+        assert made > 4_096
+        assert tracer.sent.of("dropped") == 1
         collector.held.clear()
         collector._let_go.set()
         tracer.close()

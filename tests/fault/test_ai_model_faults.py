@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from paiid.core import log
 from tests.anthropic_stand_in import KEY, Drip, Hang, Raw, Refuse, Say, StandIn, stand_in, streamed
 from tests.conftest import MakeApp
 
-QUICK = AiTimings(connect_s=0.5, silence_s=0.3, answer_s=1.0)
+QUICK = AiTimings(connect_s=10.0, silence_s=0.3, answer_s=10.0)
+"""Only for who says nothing: a slow machine is silent for as long at times."""
+PATIENT = AiTimings(connect_s=10.0, silence_s=10.0, answer_s=30.0)
 WHOLE = Say("It is fine.").events()
 
 
@@ -77,10 +80,10 @@ def db_url(sqlite_url: str) -> str:
 
 
 @asynccontextmanager
-async def model(*script: Any) -> AsyncIterator[tuple[AnthropicModel, StandIn]]:
-    """The product's own client of the model, with short deadlines."""
+async def model(*script: Any, timings: AiTimings = PATIENT) -> AsyncIterator[tuple[AnthropicModel, StandIn]]:
+    """The product's own client of the model, with deadlines of the test's own."""
     async with stand_in(*script) as api:
-        one = AnthropicModel(KEY, api.url, "claude-test", QUICK)
+        one = AnthropicModel(KEY, api.url, "claude-test", timings)
         yield one, api
         await one.stop()
 
@@ -89,8 +92,7 @@ async def test_every_failure_of_the_model_has_its_word_and_the_rules_answer(make
     async with model() as (one, api):
         app = await make_app({"anthropic_api_key": KEY, "anthropic_base_url": api.url})
         ai, owner = app.state.ai, await app.owner()
-        # The same service with short deadlines.
-        ai._model = one
+        hasty = AnthropicModel(KEY, api.url, "claude-test", QUICK)
         user = await app.state.auth.authenticate(owner.token)
         lines = io.StringIO()
         before = structlog.get_config()
@@ -102,6 +104,8 @@ async def test_every_failure_of_the_model_has_its_word_and_the_rules_answer(make
             for name, (fault, why) in FAULTS.items():
                 ai.breaker.answered()
                 api.script = [fault]
+                # The same service with deadlines of ours.
+                ai._model = hasty if why == "timeout" else one
                 asked = Chat((("user", "private words: is the market open?"),), None)
                 answer = (await ai.answer(user, asked, ai.reader(user, asked), [], None)).view()
                 assert (answer["source"], answer["reason"]) == ("rules", why), (name, answer)
@@ -118,6 +122,7 @@ async def test_every_failure_of_the_model_has_its_word_and_the_rules_answer(make
             assert len(api.asked) == len(FAULTS), "nothing was sent again"
         finally:
             structlog.configure(**before)
+            await hasty.stop()
         written = lines.getvalue()
         assert "ai_model_failed" in written
         assert KEY not in written
@@ -145,7 +150,8 @@ async def test_an_answer_that_drips_ends_with_the_time_for_the_whole(make_app: M
     async with model() as (one, api):
         app = await make_app({"anthropic_api_key": KEY, "anthropic_base_url": api.url})
         ai, owner = app.state.ai, await app.owner()
-        one._timings, ai._model, ai.timings = AiTimings(silence_s=5.0), one, AiTimings(answer_s=0.4)
+        # Long enough that what it begins with is heard on a slow machine too.
+        ai._model, ai.timings = one, AiTimings(answer_s=2.0)
         api.script = [Drip(streamed(*WHOLE[:2]), b": ping\n\n")]
         answer = (await owner.post("/api/ai/explain", json={"kind": "halt"})).json()
         assert (answer["source"], answer["reason"]) == ("rules", "timeout")
@@ -153,7 +159,9 @@ async def test_an_answer_that_drips_ends_with_the_time_for_the_whole(make_app: M
 
 
 async def test_a_body_without_an_end_is_not_read_to_it() -> None:
-    async with model(Raw(b"data: " + b"x" * (TOLD_BYTES + 1), hold=True)) as (one, api):
+    # What hangs is left alone only after its silence.
+    timings = replace(PATIENT, silence_s=2.0)
+    async with model(Raw(b"data: " + b"x" * (TOLD_BYTES + 1), hold=True), timings=timings) as (one, api):
         with pytest.raises(ModelFailed) as failed:
             await one.turn("s", [{"role": "user", "content": "x"}], [], Meter(), print)
         assert failed.value.why == "malformed"
@@ -163,7 +171,7 @@ async def test_a_body_without_an_end_is_not_read_to_it() -> None:
 async def test_where_nobody_listens_it_is_unreachable_and_nothing_was_used() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        one = AnthropicModel(KEY, f"http://127.0.0.1:{taken.getsockname()[1]}", "claude-test", QUICK)
+        one = AnthropicModel(KEY, f"http://127.0.0.1:{taken.getsockname()[1]}", "claude-test", PATIENT)
         meter = Meter()
         with pytest.raises(ModelFailed) as failed:
             await one.turn("s", [{"role": "user", "content": "x"}], [], meter, print)

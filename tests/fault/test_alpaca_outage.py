@@ -42,8 +42,8 @@ class Meanwhile:
         """Five orders that work: one is to fill whole, one in part, one is to be cancelled, one is a bracket, and one
         is to go on as it is."""
         for name, symbol in (("whole", "JNJ"), ("part", "PG"), ("cancelled", "WMT"), ("unmoved", "KO")):
-            # Of one there is more than comes in some ticks.
-            (order,) = await resting(self.world, symbol, qty=60 if name == "part" else 3)
+            # Of what is to fill in part there is more than comes in some ticks.
+            (order,) = await resting(self.world, symbol, qty=60 if name in ("whole", "part") else 3)
             self.ids[name] = order["broker_order_id"]
         at = self.world.pin("DIS")
         (entry,) = await self.world.execute(

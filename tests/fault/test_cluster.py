@@ -108,7 +108,8 @@ async def test_E02_one_key_at_three_replicas_at_once_is_one_execution_and_one_an
         for number in range(12):
             key = f"same-{run}-{number:03d}"
             first = await asyncio.gather(*(execute(one, key, ONE) for one in clients * 2))
-            assert {one.status_code for one in first} <= {200, 409}
+            # A busy machine may keep the answer of the broker (202) or a turn at the database (503): neither is final.
+            assert {one.status_code for one in first} <= {200, 202, 409, 503}
             final = await asyncio.gather(*(settle(one, key, ONE) for one in clients))
             answers[key] = {one.content for one in (*first, *final) if one.status_code == 200}
     finally:
@@ -188,6 +189,7 @@ async def leaders(world: ClusterWorld) -> dict[str, int]:
     return found
 
 
+@pytest.mark.timeout(300)
 async def test_S06_E18_when_those_that_lead_are_killed_another_does_and_no_order_is_lost_or_doubled(
     world: ClusterWorld,
 ) -> None:
@@ -197,12 +199,14 @@ async def test_S06_E18_when_those_that_lead_are_killed_another_does_and_no_order
     killed = sorted({lead[one] for one in LEADERS})
     others = [at for at in range(3) if at not in killed]
     async with listening(world, *others) as sockets, books_of(world) as books:
-        resting = await rest_orders(world)
         before = await books.leases()
         resets = [len(one.of("quotes:*")) for one in sockets]
         placed = await venue_ids(books)
         async with loading(world.door.port, world.door.token, 100, fresh_key(), 80) as load:
             await until(lambda: len(load.asked) > 20, "orders on their way")
+            # Just before the kill: on a busy machine the market would come to all of them meanwhile.
+            rest = await rest_orders(world)
+            resting, placed = [one["id"] for one in rest], placed | {one["client_order_id"] for one in rest}
             pids = {at: world.pid(at) for at in killed}
             for pid in pids.values():
                 os.kill(pid, signal.SIGKILL)
@@ -231,8 +235,8 @@ async def lead_all(world: ClusterWorld) -> bool:
     return set(LEADERS) <= (await leaders(world)).keys()
 
 
-async def rest_orders(world: ClusterWorld) -> list[str]:
-    """Orders on both sides of a market that moves much: some come to be filled soon, wherever it goes; their ids."""
+async def rest_orders(world: ClusterWorld) -> list[dict[str, Any]]:
+    """Orders on both sides of a market that moves much: some come to be filled soon, wherever it goes."""
     async with world.door.client() as client:
         quote = (await client.get("/api/market/quotes?symbols=TSLA")).json()[0]
         orders = []
@@ -243,7 +247,8 @@ async def rest_orders(world: ClusterWorld) -> list[str]:
         body = {"orders": [{"symbol": "TSLA", "side": "buy", "qty": 1, **one} for one in orders]}
         answer = await settle(client, fresh_key(), body)
     assert answer.json()["accepted"], answer.text
-    return [one["id"] for one in answer.json()["orders"]]
+    found: list[dict[str, Any]] = answer.json()["orders"]
+    return found
 
 
 async def some_filled(books: Books, ids: list[str]) -> bool:
@@ -254,6 +259,7 @@ async def some_filled(books: Books, ids: list[str]) -> bool:
 # -- a roll -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(300)
 async def test_E14_S02_a_roll_under_load_fails_no_retried_call_and_every_key_is_one_order(
     world: ClusterWorld,
 ) -> None:

@@ -77,7 +77,7 @@ async def ask(balancer: Balancer, sent: bytes = GET) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
     writer.write(sent)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await reader.read()
     finally:
         writer.close()
@@ -105,6 +105,10 @@ async def test_where_nobody_listens_the_next_replica_is_asked_and_without_any_it
     gone, well = FakeReplica(), FakeReplica()
     async with balanced(gone, well) as balancer:
         assert gone.server is not None
+        # It must not find out by itself before somebody asks.
+        assert balancer._checking is not None
+        balancer._checking.cancel()
+        await asyncio.wait({balancer._checking})
         gone.server.close()
         assert [(await ask(balancer, closing()))[9:12] for _ in range(4)] == [b"200"] * 4
         assert balancer.counts.elsewhere == 1
@@ -115,8 +119,9 @@ async def test_where_nobody_listens_the_next_replica_is_asked_and_without_any_it
         assert b"retry-after: 1\r\n" in answer
         assert len(well.heads) == 4
         # Back again by itself.
+        balancer._checking = asyncio.create_task(balancer._check_all())
         await gone.listen()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not balancer.targets[0].ready:
                 await asyncio.sleep(0.02)
         assert (await ask(balancer, closing()))[9:12] == b"200"
@@ -168,13 +173,13 @@ async def test_streams_and_sockets_pass_through_and_end_with_either_side() -> No
             before = replica.closed
             reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
             writer.write(sent)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await reader.readuntil(heard)
                 writer.close()
                 while replica.closed == before:
                     await asyncio.sleep(0.01)
         # Nothing is left of them.
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while balancer.targets[0].serving:
                 await asyncio.sleep(0.01)
 

@@ -10,7 +10,7 @@ import httpx2
 from tests.fault.books import NOTHING_SENT, opened
 from tests.fault.conftest import MakeServer
 from tests.fault.meddling import read_submits
-from tests.fault.processes import execute, settle
+from tests.fault.processes import settle, taken
 
 CALLS = 200
 TWO: dict[str, Any] = {"orders": [{"symbol": symbol, "side": "buy", "qty": 1} for symbol in ("KO", "PEP")]}
@@ -27,14 +27,7 @@ async def test_K05_nothing_is_sent_after_drained_is_acknowledged_while_200_calls
     await server.start()
     await server.sign_in()
     async with server.client(timeout_s=60, connections=CALLS + 1) as client:
-
-        async def call(key: str) -> httpx2.Response:
-            # Before its claim one may be refused for want of a turn at the database: that many at once are much for a slow machine.
-            while (answer := await execute(client, key, TWO)).status_code == 503:
-                await asyncio.sleep(0.1)
-            return answer
-
-        calls = [asyncio.create_task(call(key)) for key in KEYS]
+        calls = [asyncio.create_task(taken(client, key, TWO)) for key in KEYS]
         async with asyncio.timeout(60):
             while len(read_submits(log)) < CALLS // 2:
                 await asyncio.sleep(0.01)

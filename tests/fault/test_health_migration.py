@@ -51,7 +51,7 @@ async def test_a_migration_that_is_killed_leaves_nothing_and_is_made_whole_by_th
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", _DYING, blank_url, *points],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.stdout.split() == ["-9", "-9", "-9"], done.stderr
     left = await on_connection(blank_url, shape_of)

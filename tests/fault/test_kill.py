@@ -9,7 +9,7 @@ import pytest
 from paiid.core.failpoints import FailPoint
 from tests.fault.books import Books, opened
 from tests.fault.conftest import MakeServer
-from tests.fault.processes import Server, execute, settle
+from tests.fault.processes import Server, settle, taken
 
 ONE = {"orders": [{"symbol": "AAPL", "side": "buy", "qty": 2}]}
 THREE = {"orders": [{"symbol": symbol, "side": "buy", "qty": 1} for symbol in ("AAPL", "KO", "PEP")]}
@@ -28,7 +28,7 @@ async def send_all(client: httpx2.AsyncClient) -> Answers:
 
     async def send(key: str, body: dict[str, Any]) -> None:
         try:
-            answered[key] = await execute(client, key, body)
+            answered[key] = await taken(client, key, body)
         except httpx2.TransportError:
             return
 
@@ -41,7 +41,10 @@ async def cancel_one(client: httpx2.AsyncClient) -> Answers:
     placed = await settle(client, REST_KEY, RESTING)
     assert placed.json()["accepted"], placed.text
     try:
-        gone = await client.delete(f"/api/trading/orders/{placed.json()['orders'][0]['id']}")
+        while True:
+            gone = await client.delete(f"/api/trading/orders/{placed.json()['orders'][0]['id']}")
+            if gone.status_code != 503:
+                break
     except httpx2.TransportError:
         return {REST_KEY: placed}
     raise AssertionError(f"the cancel was answered: {gone.text}")

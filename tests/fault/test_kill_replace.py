@@ -41,7 +41,8 @@ async def replace(client: httpx2.AsyncClient, order_id: str, version: int) -> ht
 
 async def until_it_dies(client: httpx2.AsyncClient, order_id: str, version: int) -> None:
     """Ask for the replace, and go on asking for something until nobody answers any more."""
-    answer = await replace(client, order_id, version)
+    while (answer := await replace(client, order_id, version)).status_code == 503:
+        await asyncio.sleep(0.1)
     assert answer.status_code in (200, 202), answer.text
     while True:
         await client.get("/api/health")
@@ -50,7 +51,7 @@ async def until_it_dies(client: httpx2.AsyncClient, order_id: str, version: int)
 
 async def settled(client: httpx2.AsyncClient, order_id: str, version: int) -> httpx2.Response:
     """The final answer of the replace, asked for again and again under its key."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         while True:
             answer = await replace(client, order_id, version)
             if answer.status_code == 200:

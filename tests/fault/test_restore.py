@@ -49,7 +49,8 @@ async def resumed(world: AlpacaWorld) -> None:
         now = (await world.owner.get("/api/admin/kill")).json()
         body = {"halt": False, "epoch": now["epoch"], "reason": "test", "scope": "global"}
         answer = await world.owner.post("/api/admin/kill", json=body)
-        assert answer.status_code in (200, 409), answer.text
+        # 503: no turn at the database of a busy machine.
+        assert answer.status_code in (200, 409, 503), answer.text
         return answer.status_code == 200
 
     await world.until(done)
@@ -79,7 +80,9 @@ async def test_E08_E18_an_order_made_after_the_backup_is_never_sent_again_at_alp
         sold = await world.execute({"symbol": "AAPL", "side": "sell", "qty": 1})
         await world.until_status(sold[0]["id"], "FILLED")
         # One that nothing but the list of all orders tells of any more.
-        assert (await world.owner.delete(f"/api/trading/orders/{told[K3][0]['id']}")).status_code == 202
+        gone = await world.owner.delete(f"/api/trading/orders/{told[K3][0]['id']}")
+        # 200 where the stream has told of it before the answer.
+        assert gone.status_code in (200, 202), gone.text
         await world.until_status(told[K3][0]["id"], "CANCELED")
     settings = make_settings(sqlite_url, tmp_path, broker="alpaca")
     await bring_back(settings, file)
@@ -168,7 +171,7 @@ async def test_E08_K08_a_server_that_is_killed_while_it_imports_goes_on_in_its_n
     try:
         await server.start()
         await server.sign_in()
-        async with server.client() as client, asyncio.timeout(30):
+        async with server.client() as client, asyncio.timeout(60):
             while not any(
                 one["broker"] == "alpaca" and one["reconcile_problem"] is None
                 for one in (await client.get("/api/accounts")).json()
@@ -184,7 +187,7 @@ async def test_E08_K08_a_server_that_is_killed_while_it_imports_goes_on_in_its_n
         await server.wait_killed_at(FailPoint.IN_MERGE)
         await server.start()
         await server.sign_in()
-        async with server.client() as client, asyncio.timeout(30):
+        async with server.client() as client, asyncio.timeout(60):
             while True:
                 now = (await client.get("/api/admin/kill")).json()
                 body = {"halt": False, "epoch": now["epoch"], "reason": "test", "scope": "global"}

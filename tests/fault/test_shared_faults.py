@@ -64,8 +64,9 @@ async def test_A05_two_apps_have_one_throttle_and_each_its_own_while_redis_is_fr
         assert not app.state.shared.up
         assert app.state.shared.state == "throttles and caches are per replica"
         assert app.state.shared.throttle.counts.of("alone") >= 3
-        # Of all that was asked only the first has waited: the others were told at once.
-        assert app.state.shared._stores[0].missed == missed + 1
+        # Of all that was asked only the first has waited, or nobody where the store itself was the first to find out: the others were
+        # told at once.
+        assert app.state.shared._stores[0].missed <= missed + 1
     valkey.resume()
     await until(lambda: all(app.state.shared.up for app in both))
     assert await sign_in(one) == 200
@@ -106,9 +107,9 @@ async def test_answers_stay_with_their_questions_when_some_came_too_late(valkey:
         assert not one.store.up
         with pytest.raises(NoAnswer):
             await one.store.ask(("ECHO", "not even sent"))
+        one.store._deadline_s = 5.0
         valkey.resume()
         await until(lambda: one.store.up)
-        one.store._deadline_s = 5.0
         answers = await asyncio.gather(*[one.store.ask(("ECHO", f"{n}"), ("PING",)) for n in range(50)])
         assert answers == [[f"{n}".encode(), b"PONG"] for n in range(50)]
 

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from tests.fault.books import opened
 from tests.fault.conftest import MakeServer
 from tests.fault.meddling import read_submits
-from tests.fault.processes import execute, settle
+from tests.fault.processes import execute, settle, taken
 
 CALLS = 40
 TWO: dict[str, Any] = {"orders": [{"symbol": symbol, "side": "buy", "qty": 1} for symbol in ("KO", "PEP")]}
@@ -26,10 +27,13 @@ NOISE_S = 3.0
 PACES = {"answers": ("0.4", "3"), "hangs": ("30", "6")}
 
 
-async def attempt(client: httpx2.AsyncClient, key: str) -> httpx2.Response | None:
+Ask = Callable[[httpx2.AsyncClient, str, dict[str, Any]], Awaitable[httpx2.Response]]
+
+
+async def attempt(client: httpx2.AsyncClient, key: str, ask: Ask) -> httpx2.Response | None:
     """One call; None where the connection broke or was refused."""
     try:
-        return await execute(client, key, TWO)
+        return await ask(client, key, TWO)
     except httpx2.TransportError:
         return None
 
@@ -44,13 +48,13 @@ async def test_E13_sigterm_with_orders_in_flight_ends_within_5_s_and_loses_or_do
     await server.start(SUBMIT_DELAY_S=delay_s, BROKER_DEADLINE_S=deadline_s)
     await server.sign_in()
     async with server.client(connections=CALLS + 10) as client:
-        calls = [asyncio.create_task(attempt(client, key)) for key in KEYS]
-        async with asyncio.timeout(30):
+        calls = [asyncio.create_task(attempt(client, key, taken)) for key in KEYS]
+        async with asyncio.timeout(60):
             while len(read_submits(log)) < CALLS:
                 await asyncio.sleep(0.01)
         server.signal(signal.SIGTERM)
         began_s = time.monotonic()
-        late = await asyncio.gather(*(attempt(client, key) for key in LATE_KEYS))
+        late = await asyncio.gather(*(attempt(client, key, execute) for key in LATE_KEYS))
         code = await server.wait()
         took_s = time.monotonic() - began_s
         first = dict(zip(KEYS, await asyncio.gather(*calls), strict=True))

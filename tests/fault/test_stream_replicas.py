@@ -1,11 +1,13 @@
 """Streams of three replicas when one of them dies, ends, or has clients that are slow; orders go on all the while."""
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import time
 
-from tests.fault.processes import execute
+from tests.fault.outages import pulse
+from tests.fault.processes import taken
 from tests.fault.stream_fleet import MANY, Fleet
 from tests.fault.stream_listeners import Listener, SocketListener
 from tests.world import fresh_key
@@ -102,7 +104,7 @@ async def refused_everywhere(fleet: Fleet) -> None:
     """The very next order of each replica is refused."""
     for at in range(len(fleet.servers)):
         body = {"orders": [{"symbol": "KO", "side": "buy", "qty": 1}]}
-        answer = await execute(fleet.client(at), fresh_key(), body)
+        answer = await taken(fleet.client(at), fresh_key(), body)
         assert answer.status_code == 423, answer.text
 
 
@@ -118,15 +120,22 @@ async def test_K2_a_halt_of_one_replica_is_heard_on_all_with_the_bus_and_without
                 while (await fleet.status(at))["bus"]["up"]:
                     await asyncio.sleep(0.05)
         try:
-            armed_s = time.monotonic()
-            epoch = await halt(fleet, 1, halt=True)
-            answered_s = time.monotonic()
-            await refused_everywhere(fleet)
-            took_s = await halts_heard(fleet.listeners, True, armed_s)
+            async with contextlib.AsyncExitStack() as stack:
+                beats = [await stack.enter_async_context(pulse(one)) for one in fleet.servers]
+                armed_s = time.monotonic()
+                epoch = await halt(fleet, 1, halt=True)
+                answered_s = time.monotonic()
+                await refused_everywhere(fleet)
+                took_s = await halts_heard(fleet.listeners, True, armed_s)
+                for one in beats:
+                    while not one:
+                        await asyncio.sleep(0.01)
+            # A machine that made an answer wait for which nothing is looked up may have made these words wait as long.
+            slowest_s = max(itertools.chain(*beats))
             print(
                 f"halt answered in {answered_s - armed_s:.2f} s, heard by all in {took_s:.3f} s, bus: {bus}"
             )
-            assert took_s < (1.0 if bus else 2.0) + NOISE_S
+            assert took_s < (1.0 if bus else 2.0) + NOISE_S + slowest_s
             assert {one.referee.halts["halts"][0]["epoch"] for one in fleet.listeners} == {epoch}
             resumed_s = time.monotonic()
             await halt(fleet, 2, halt=False, epoch=epoch)

@@ -136,12 +136,13 @@ async def test_E12_an_order_that_filled_in_part_before_a_sandbox_forgot_it_is_no
     sqlite_url: str, tmp_path: Path, template: Path
 ) -> None:
     async with at_night(sqlite_url, tmp_path, template, wish={"sandbox": True}) as world:
-        (order,) = await resting(world, "JNJ")
+        # More than comes in some ticks.
+        (order,) = await resting(world, "JNJ", qty=60)
         await agree(world)
         await world.stream.cut()
         await world.rest.cut()
         world.pin("JNJ", up(world.price("JNJ"), "0.80"), size=1)
-        await until_venue(world, order, "PARTIALLY_FILLED", "FILLED")
+        await until_venue(world, order, "PARTIALLY_FILLED")
         await midnight(world)
         await world.rest.mend()
         await world.stream.mend()

@@ -44,8 +44,10 @@ class Meanwhile:
         """Five orders that work: one is to fill whole, one in part, one is to be cancelled, one is a bracket, and one
         is to go on as it is."""
         for name, symbol in (("whole", "JNJ"), ("part", "PG"), ("cancelled", "WMT"), ("unmoved", "KO")):
-            # Of one there is more than comes in some ticks.
-            (self.orders[name],) = await resting(self.world, symbol, qty=60 if name == "part" else 3)
+            # Of what is to fill in part there is more than comes in some ticks.
+            (self.orders[name],) = await resting(
+                self.world, symbol, qty=60 if name in ("whole", "part") else 3
+            )
         at = self.world.pin("DIS")
         (self.orders["entry"],) = await self.world.execute(
             {

@@ -41,6 +41,12 @@ async def test_a_start_with_a_wrong_token_is_ready_and_says_what_is_wrong_withou
     async with _running(application), App(application, settings) as app:
         owner = await app.owner()
 
+        async def ready() -> bool:
+            return (await owner.get("/api/health/ready")).status_code == 200
+
+        # From then on it must be so.
+        await world.until(ready)
+
         async def down() -> str:
             return await broker_state(owner)
 

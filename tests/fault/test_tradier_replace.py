@@ -122,8 +122,8 @@ async def test_E12_a_change_that_was_given_up_is_not_taken_for_a_later_one_with_
 async def test_E12_a_change_that_was_given_up_and_comes_after_all_is_found(world: TradierWorld) -> None:
     (order,) = await resting(world, "JNJ")
     price = float(up(Decimal(str(order["limit_price"])), "1.02"))
-    # Longer than the horizon.
-    world.fault("late_accept", on="replace", params={"delay_ms": 3500})
+    # Longer than the horizon, and than a busy machine needs to see it pass.
+    world.fault("late_accept", on="replace", params={"delay_ms": int(BRISK.horizon_s * 1000) + 4000})
     first = await changed(world, order, limit_price=price)
     assert first["state"] == "NOT_PLACED", first
 

@@ -26,7 +26,9 @@ async def running_fleet(
 ) -> AsyncIterator[TradierFleet]:
     """So many servers, ready to trade."""
     async with counted_tradier(tmp_path / "sim", template, window_s=WINDOW_S) as tradier:
-        shared = {**tradier.environ(), "HORIZON_S": "12", "STREAM_HEARTBEAT_S": "1.0", **environ}
+        # A busy machine must neither let an order pass its window nor take a replica its word of what others have spent.
+        patience = {"HORIZON_S": "12", "SEND_WINDOW_S": "4", "REDIS_DEADLINE_S": "0.5"}
+        shared = {**tradier.environ(), **patience, "STREAM_HEARTBEAT_S": "1.0", **environ}
         servers = [make_server(database_url, f"replica-{at}", **shared) for at in range(replicas)]
         fleet = TradierFleet(tradier, database_url, servers)
         try:

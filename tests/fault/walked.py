@@ -22,6 +22,11 @@ class World(Protocol):
     @property
     def sim(self) -> _Sim: ...
 
+    @property
+    def doubted(self) -> list[dict[str, Any]]:
+        """Orders of answers that were not final."""
+        ...
+
     def played(self) -> int:
         """How many faults have been played so far."""
         ...
@@ -51,3 +56,15 @@ async def walked(
                 return told
         world.sim.faults.remove()
     raise AssertionError("nobody has met the fault")
+
+
+def outcomes(world: World, told: Told) -> set[str]:
+    """What the orders came to. One that was refused, and whose refusal the broker of a busy machine did not confirm in time, is in
+    doubt first and then not placed: that is a refusal as well, and nothing else is."""
+    unconfirmed = {
+        one["id"] for one in world.doubted if "refusal could not be confirmed" in str(one["reason"])
+    }
+    return {
+        "REJECTED" if one["state"] == "NOT_PLACED" and one["id"] in unconfirmed else str(one["state"])
+        for one in told
+    }
