@@ -79,13 +79,13 @@ class Minute:
             self.orders = await asyncio.gather(*wanted)
 
     async def _accepted(self, order: dict[str, Any]) -> None:
-        """At once, or found to be so where a slow machine kept the answer."""
-
-        async def settled() -> str | None:
-            state = (await self.world.get(f"/api/trading/orders/{order['id']}"))["state"]
-            return None if state == "UNKNOWN" else str(state)
-
-        assert await self.world.until(settled) == "ACCEPTED"
+        """At once, or found to be so where a slow machine kept the answer: two windows of the limit are enough for a look."""
+        state = order["state"]
+        async with asyncio.timeout(130):
+            while state == "UNKNOWN":
+                await asyncio.sleep(1.0)
+                state = (await self.world.get(f"/api/trading/orders/{order['id']}"))["state"]
+        assert state == "ACCEPTED"
 
     def _judge(self, heard: list[dict[str, Any]], symbols: tuple[str, ...]) -> None:
         assert 429 not in self.tradier.statuses, self.tradier.statuses
