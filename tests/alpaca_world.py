@@ -270,6 +270,13 @@ class AlpacaWorld:
         for session in self.adapter._sessions.all:
             await session.wire.close()
 
+        async def free() -> bool:
+            numbers = [one.number for one in self.adapter._sessions.all if one.number is not None]
+            return all(self.adapter.order_free_in_s(number) is None for number in numbers)
+
+        # Nor must a budget that it has closed.
+        await self.until(free)
+
     async def working(self) -> int:
         """How many orders work at the broker."""
         return sum(row["status"] in WORKING for row in (await self.referee.read()).their_orders)

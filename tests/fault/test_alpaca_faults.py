@@ -132,7 +132,7 @@ async def test_E11_E12_no_fault_of_a_request_doubles_or_loses_anything(
             ended = "FILLED" if kind == "cancel_fill_race" else "CANCELED"
             assert {order["status"] for order in told} == {ended}, told
         else:
-            assert outcomes(world, told) == {one.state}, told
+            assert outcomes(world, told) == {one.state}, [(order["state"], order["reason"]) for order in told]
 
 
 SAMPLE = [

@@ -185,7 +185,7 @@ async def test_E11_E12_no_fault_of_a_request_to_tradier_doubles_or_loses_anythin
             kind = one.faults[0]["kind"]
             assert {order["status"] for order in told} == {ENDS.get(kind, "CANCELED")}, told
         else:
-            assert outcomes(world, told) == {one.state}, told
+            assert outcomes(world, told) == {one.state}, [(order["state"], order["reason"]) for order in told]
 
 
 SAMPLE = [

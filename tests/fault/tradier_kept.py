@@ -45,6 +45,12 @@ async def end(world: TradierWorld) -> None:
     # A connection that this case has reset must not be what the next one begins with.
     await world.adapter._wire.close()
 
+    async def free() -> bool:
+        return world.adapter.order_free_in_s(world.number) is None
+
+    # Nor must a budget that it has closed.
+    await world.until(free)
+
 
 class KeptWorld:
     """One world for many cases, made afresh after a case that has failed: what it left behind is no later case's
