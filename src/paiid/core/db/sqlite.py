@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from paiid.core.db.statements import Reads, Statement, Writes, sqlite_args
 from paiid.core.db.writer import Writer
 
 _RETRY_S = 0.005
+_LEAST_S = 0.05
 _READERS = 2
 _DEFINITELY_NOT_WRITTEN = {"SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY"}
 
@@ -397,6 +399,7 @@ class SqliteDatabase:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + within_s
         await self._turn.acquire(urgent, within_s)
+        hung = False
         try:
             await _begin(connection, "BEGIN IMMEDIATE", give_up_at)
             try:
@@ -404,25 +407,42 @@ class SqliteDatabase:
             except BaseException:
                 self._rollback(connection)
                 raise
-            # Shielded: a cancelled caller must not let the next transaction start inside this one.
             began_s = loop.time()
             commit = loop.run_in_executor(self._commit_thread, connection.execute, "COMMIT")
             try:
-                await asyncio.shield(commit)
-                self._counted.commits.observe(loop.time() - began_s)
-            except sqlite3.Error as error:
-                self._rollback(connection)
-                name = getattr(error, "sqlite_errorname", "")
-                if name in _DEFINITELY_NOT_WRITTEN:
-                    raise DatabaseUnavailable(f"SQLite: {name}") from error
-                raise CommitUnknown(f"SQLite: {name}") from error
+                await asyncio.wait([commit], timeout=max(give_up_at - began_s, _LEAST_S))
             except asyncio.CancelledError:
+                # A cancelled caller must not let the next transaction start inside this one.
                 await asyncio.wait([commit])
                 if commit.exception() is not None:
                     self._rollback(connection)
                 raise
+            if not commit.done():
+                # A disk that hangs. The thread still has the connection: nobody gets a turn before it has come back.
+                hung = True
+                commit.add_done_callback(partial(self._came_back, connection))
+                raise CommitUnknown("SQLite: the disk does not answer")
+            error = commit.exception()
+            if error is None:
+                self._counted.commits.observe(loop.time() - began_s)
+                return
+            self._rollback(connection)
+            if not isinstance(error, sqlite3.Error):
+                raise error
+            name = getattr(error, "sqlite_errorname", "")
+            if name in _DEFINITELY_NOT_WRITTEN:
+                raise DatabaseUnavailable(f"SQLite: {name}") from error
+            raise CommitUnknown(f"SQLite: {name}") from error
         finally:
-            self._turn.release()
+            if not hung:
+                self._turn.release()
+
+    def _came_back(self, connection: sqlite3.Connection, commit: "asyncio.Future[Any]") -> None:
+        """A COMMIT that was given up has ended, in whichever way."""
+        if not commit.cancelled() and commit.exception() is not None:
+            with contextlib.suppress(DatabaseUnavailable):
+                self._rollback(connection)
+        self._turn.release()
 
     @staticmethod
     def _rollback(connection: sqlite3.Connection) -> None:
