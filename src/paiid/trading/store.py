@@ -226,12 +226,6 @@ async def find_intents_by_key(tx: Tx, user_keys: Sequence[str]) -> dict[str, Int
     return {row["user_key"]: intent_from(row) for row in rows}
 
 
-async def load_intents(tx: Tx, ids: Sequence[str]) -> dict[str, IntentRow]:
-    """id -> intent."""
-    rows = await tx.fetch(INTENTS, {"b_ids": sorted(set(ids))})
-    return {row["id"]: intent_from(row) for row in rows}
-
-
 async def load_orders(tx: Tx, ids: Sequence[str]) -> list[OrderRow]:
     """Orders by id."""
     return [order_from(row) for row in await tx.fetch(_ORDERS, {"b_ids": sorted(set(ids))})]
