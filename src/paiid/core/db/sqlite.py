@@ -9,7 +9,6 @@ stop the loop; it asks again until its budget is used up.
 import asyncio
 import contextlib
 import sqlite3
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -32,6 +31,7 @@ from paiid.core.db.api import (
 )
 from paiid.core.db.counted import Counted
 from paiid.core.db.statements import Reads, Statement, Writes, sqlite_args
+from paiid.core.db.turn import Turn
 from paiid.core.db.writer import Writer
 
 _RETRY_S = 0.005
@@ -244,44 +244,6 @@ async def _begin(connection: sqlite3.Connection, sql: str, give_up_at: float) ->
         await asyncio.sleep(_RETRY_S)
 
 
-class _Turn:
-    """A lock whose urgent waiters go before all others: an arming halt must not queue behind orders."""
-
-    def __init__(self) -> None:
-        self.held = False
-        self._urgent: deque[asyncio.Future[None]] = deque()
-        self._normal: deque[asyncio.Future[None]] = deque()
-
-    async def acquire(self, urgent: bool, timeout_s: float) -> None:
-        if not self.held:
-            self.held = True
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        (self._urgent if urgent else self._normal).append(future)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except BaseException as error:
-            if future.done() and not future.cancelled():
-                self.release()
-            if isinstance(error, TimeoutError):
-                raise DatabaseUnavailable("the writer did not come free in time") from error
-            raise
-
-    @property
-    def waiting(self) -> int:
-        return len(self._urgent) + len(self._normal)
-
-    def release(self) -> None:
-        for queue in (self._urgent, self._normal):
-            while queue:
-                future = queue.popleft()
-                if not future.done():
-                    future.set_result(None)
-                    return
-        self.held = False
-
-
 class SqliteDatabase:
     """A database in one file."""
 
@@ -290,7 +252,7 @@ class SqliteDatabase:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
         self._clock = clock
-        self._turn = _Turn()
+        self._turn = Turn()
         self._counted = Counted()
         self._writer = Writer(self.begin, groups=self._counted.groups)
         self._connection: sqlite3.Connection | None = None
