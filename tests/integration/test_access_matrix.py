@@ -119,8 +119,14 @@ LET_IN = {
 ENDS_THE_CALLER = "POST /auth/logout"
 # Nor these: the answer to whom they let in has no end (that they let him in is tested with the streams).
 NEVER_END = {f"GET /api/stream/{name}" for name in ("orders", "positions", "market-indices")}
-_ALWAYS_MOVING = {"audit", "leases", "account_days", "paper_sequence", "replicas", "stream_tickets"}
-_MOVING_COLUMNS = {"api_tokens.last_used_at", "accounts.reconciled_at", "accounts.version"}
+_ALWAYS_MOVING = {"audit", "leases", "account_days", "paper_sequence", "stream_tickets"}
+# Among them what a replica says of itself with each heartbeat.
+_MOVING_COLUMNS = {
+    "api_tokens.last_used_at",
+    "accounts.reconciled_at",
+    "accounts.version",
+    *(f"replicas.{name}" for name in ("seen_at", "clock_skew_us", "detail")),
+}
 _KEPT = {
     table.name: statement(
         select(*[column for column in table.c if str(column) not in _MOVING_COLUMNS]).order_by(
